@@ -1,0 +1,23 @@
+#!python
+"""The entry: no arguments, and the filter runs at once; anything else is the command line's."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+
+def main() -> None:
+    """Serve standard input, or hand the arguments to the command line."""
+    if len(sys.argv) == 1 and "_GREYLIST_COMPLETE" not in os.environ:
+        from greylist import filter
+
+        filter.main()
+    else:
+        from greylist.cli import cli
+
+        cli(prog_name="greylist")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,104 @@
+"""The command line: the filter with options, and the commands for people."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from greylist import __version__, filter, settings
+from greylist.log import Log
+from greylist.settings import SETTINGS, Setting, SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from greylist.settings import Settings
+
+
+def _option(setting: Setting) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Return the option that sets what the file's line of that name sets."""
+    name = setting.name.replace("_", "-")
+    text = f"{setting.help} [default: {setting.default}]"
+    if setting.name == "verbose":
+        return click.option("-v", "--verbose", count=True, help=text + " Repeat for more.")
+    if setting.default in {"yes", "no"}:
+        return click.option(f"--{name}/--no-{name}", default=None, help=text)
+    return click.option(f"--{name}", metavar="TEXT", help=text)
+
+
+def setting_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add an option for every setting to a command."""
+    for setting in reversed(SETTINGS):
+        function = _option(setting)(function)
+    return function
+
+
+def configure(config: str | None, options: dict[str, Any]) -> Settings:
+    """Return the settings of the file, overridden by the options that were given.
+
+    Raises:
+        click.UsageError: the file or an option is wrong.
+    """
+    try:
+        configuration = settings.load(config)
+        for name, value in options.items():
+            if value is None or (name == "verbose" and not value):
+                continue
+            configuration.set(name, _text(value))
+    except SettingsError as error:
+        raise click.UsageError(str(error)) from error
+    except OSError as error:
+        raise click.UsageError(f"cannot read {error.filename}: {error.strerror}") from error
+    return configuration
+
+
+def _text(value: bool | int | str) -> str:
+    """Return an option's value as it would stand in the file."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return str(min(value, 3)) if isinstance(value, int) else value
+
+
+@click.group(
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.option(
+    "--config",
+    metavar="FILE",
+    help=f"Read the settings from this file. "
+    f"[default: $GREYLIST_CONFIG, or else {settings.DEFAULT_PATH}]",
+)
+@click.option(
+    "--log",
+    "log_to",
+    type=click.Choice(["syslog", "stderr"]),
+    default="syslog",
+    show_default=True,
+    help="Where to log.",
+)
+@setting_options
+@click.version_option(__version__, prog_name="greylist")
+@click.pass_context
+def cli(context: click.Context, /, config: str | None, log_to: str, **options: Any) -> None:
+    r"""Greylisting for Postfix.
+
+    Without a command, serve policy requests: read name=value lines from standard input, an
+    empty line ending each request, and answer each with an action on standard output. Postfix's
+    spawn(8) runs it so, once per connection. By hand:
+
+    \b
+      printf '%s\n' request=smtpd_access_policy client_address=192.0.2.1 \
+          sender=a@example.com recipient=b@example.org '' | greylist
+
+    Every setting of greylist.cf is an option as well; options win.
+    """
+    configuration = configure(config, options)
+    context.obj = configuration
+    if context.invoked_subcommand is None:
+        log = Log()
+        if log_to == "stderr":
+            log.to_stderr(only=True)
+        filter.main(configuration, log)

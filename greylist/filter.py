@@ -1,0 +1,185 @@
+"""One connection: requests in, actions out. In trouble: log, and hang up without a reply.
+
+Postfix asks for that (SMTPD_POLICY_README, "Simple policy client/server configuration"): a
+server that hangs up is asked again a second later, and then the ``default_action`` of
+main.cf decides, not a failure that looks like an answer.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+from greylist import policy, settings
+from greylist.log import Log, quote
+from greylist.protocol import RequestError, read_requests, reply
+from greylist.settings import SettingsError
+from greylist.store import StoreError
+from greylist.store.berkeley import BerkeleyStore
+from greylist.store.directory import check, lock_path
+from greylist.store.lock import KernelLock
+from greylist.whitelist import Whitelist
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal
+    from types import FrameType
+    from typing import NoReturn
+
+    from greylist.protocol import Request
+    from greylist.settings import Settings
+    from greylist.store import Store
+else:
+    import _signal as signal
+
+_READ = 65536
+_HINT = (
+    "greylist: type a request as name=value lines, then an empty line (see --help); Control-D ends"
+)
+
+
+class Filter:
+    """Answers requests; the store is opened when the first one needs it."""
+
+    def __init__(self, configuration: Settings, log: Log) -> None:
+        """Args: configuration: the settings; log: where to say what was decided."""
+        self.settings = configuration
+        self.log = log
+        self.whitelist = Whitelist(configuration.whitelist, log.warning)
+        self.store: Store | None = None
+
+    def answer(self, request: Request) -> bytes:
+        """Return the reply to a request.
+
+        Raises:
+            RequestError: the request is of a type that is not known.
+            StoreError: the database cannot be used.
+        """
+        if self.log.verbose > 2:
+            for name, value in request.items():
+                self.log.info(f"Attribute: {quote(name)}={quote(value)}")
+        kind = request.get(b"request", b"")
+        if kind != b"smtpd_access_policy":
+            raise RequestError(f"unrecognized request type: '{quote(kind, 100)}'")
+        decision = policy.screen(request, self.whitelist)
+        if decision is None:
+            store = self.store or self._open()
+            now = int(time.time())
+            decision = store.transact(
+                lambda entries: policy.decide(request, entries, self.settings, now)
+            )
+        self.log.decision(request, decision)
+        return reply(decision.action)
+
+    def _open(self) -> Store:
+        path = self.settings.database
+        check(path)
+        lock = KernelLock(lock_path(path), self.settings.lock_timeout)
+        self.store = BerkeleyStore(path, lock, self.log, self.settings.durable)
+        if self.log.verbose > 2:
+            self.log.info(f"open {path}")
+        return self.store
+
+    def garbage(self, line: bytes) -> None:
+        """Log a line that is no attribute."""
+        self.log.warning(f"ignoring garbage: {quote(line, 100)}")
+
+
+class Connection:
+    """Standard input and output, and the end that a signal asks for."""
+
+    def __init__(self) -> None:
+        self._waiting = False
+        self._ended = False
+
+    def read(self) -> bytes:
+        """Return the next bytes, or none at the end of the connection."""
+        if self._ended:
+            return b""
+        self._waiting = True
+        try:
+            return b"" if self._ended else os.read(0, _READ)
+        except (ConnectionResetError, InterruptedError):
+            return b""
+        finally:
+            self._waiting = False
+
+    def end(self, signum: int, frame: FrameType | None) -> None:
+        """End between two requests; as a signal's handler."""
+        self._ended = True
+        if self._waiting:
+            raise InterruptedError
+
+    @staticmethod
+    def write(data: bytes) -> None:
+        """Write all of it, in one piece if the kernel takes it so."""
+        while data:
+            data = data[os.write(1, data) :]
+
+
+def serve(filter: Filter, connection: Connection) -> int:
+    """Serve a connection to its end, and return the exit status."""
+    log = filter.log
+    try:
+        for request in read_requests(connection.read, filter.garbage):
+            connection.write(filter.answer(request))
+    except (RequestError, StoreError) as error:
+        log.fatal(str(error))
+        return 1
+    except (BrokenPipeError, ConnectionResetError):
+        pass  # the client has what it wanted, or has gone
+    if filter.store:
+        filter.store.close()
+    return 0
+
+
+def main(configuration: Settings | None = None, log: Log | None = None) -> NoReturn:
+    """Serve standard input with these settings, or those of the file, and end the process."""
+    status = 1
+    _guard_descriptors()
+    log = log or Log()
+    if os.isatty(2):
+        log.to_stderr()
+    try:
+        configuration = configuration or settings.load()
+        log.configure(configuration.syslog_facility, configuration.verbose)
+        connection = Connection()
+        signal.signal(signal.SIGTERM, connection.end)
+        if os.isatty(0) and os.isatty(2):
+            os.write(2, _HINT.encode() + b"\n")
+        status = serve(Filter(configuration, log), connection)
+    except (SettingsError, OSError) as error:
+        log.fatal(str(error))
+    except KeyboardInterrupt:
+        status = 130
+    except Exception as error:  # noqa: BLE001 - under spawn nobody would ever see it
+        log.fatal(f"{_place(error)}: {error!r}")
+    finally:
+        # No destructor runs: closing a database that is not ours any more would damage it.
+        os._exit(status)
+
+
+def _guard_descriptors() -> None:
+    """Keep standard error off the wire, and 0 to 2 from meaning anything else.
+
+    spawn(8) makes the policy socket all three; a traceback there would be a broken reply. A
+    closed one would be taken by the next file opened, which may be the database.
+    """
+    null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+    while null <= 2:
+        os.set_inheritable(null, True)
+        null = os.dup(null)
+    if not os.isatty(2) and os.path.sameopenfile(1, 2):
+        os.dup2(null, 2)
+    os.close(null)
+
+
+def _place(error: BaseException) -> str:
+    """Return the file and line where an exception was raised."""
+    trace = error.__traceback__
+    while trace and trace.tb_next:
+        trace = trace.tb_next
+    if trace is None:
+        return "?"
+    name = os.path.basename(trace.tb_frame.f_code.co_filename)
+    return f"{name}:{trace.tb_lineno}"

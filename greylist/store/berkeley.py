@@ -1,0 +1,270 @@
+"""The store in a Berkeley DB BTree: lock, look at the record, update, unlock."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from bsddb3 import db
+
+from greylist.store import StoreError
+from greylist.store.directory import lock_path
+from greylist.store.environment import (
+    CHECKPOINT_KBYTES,
+    CHECKPOINT_MINUTES,
+    inodes,
+    open_database,
+    open_environment,
+)
+from greylist.store.record import SIZE, Record, boot_identity
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal
+    from collections.abc import Callable
+    from typing import Any
+
+    from greylist.log import Log
+    from greylist.store import Entries, Lock, T
+else:
+    import _signal as signal
+
+WATCHDOG = 5.0
+"""Seconds after which a transaction hangs: libdb can loop for ever on a damaged page."""
+
+WATCHDOG_SYNC = 60.0
+"""The same for what waits for the disk: a checkpoint, or a durable commit."""
+
+JOIN, RECOVER, SET_ASIDE = range(3)
+"""What to do with the environment, each when the one before did not help."""
+
+CHECKPOINT_EVERY = 500
+"""Transactions of one process after which it asks libdb whether a checkpoint is due, as it also
+does after its first: asking takes as long as several transactions."""
+
+ATTEMPTS = 10
+"""Recoveries in a row, with no good transaction between, after which the files are at fault."""
+
+GENERATIONS = 100
+"""Environments that one process may leave open behind it; each costs it a few descriptors."""
+
+
+class _Entries:
+    """The database as one transaction sees it."""
+
+    __slots__ = ("database", "transaction")
+
+    def __init__(self, database: Any) -> None:
+        self.database = database
+        self.transaction: Any = None
+
+    def get(self, key: bytes) -> bytes | None:
+        value: bytes | None = self.database.get(key, None, self.transaction)
+        return value
+
+    def put(self, key: bytes, value: bytes) -> None:
+        self.database.put(key, value, self.transaction)
+
+    def delete(self, key: bytes) -> None:
+        try:
+            self.database.delete(key, self.transaction)
+        except db.DBNotFoundError:
+            pass
+
+    def after(self, key: bytes, count: int) -> list[tuple[bytes, bytes]]:
+        found: list[tuple[bytes, bytes]] = []
+        cursor = self.database.cursor(self.transaction)
+        try:
+            entry = cursor.set_range(key)
+            if entry and entry[0] == key:
+                entry = cursor.next()
+            while entry and len(found) < count:
+                found.append(entry)
+                entry = cursor.next()
+        finally:
+            cursor.close()
+        return found
+
+
+class BerkeleyStore:
+    """The entries in one database file, shared by any number of processes."""
+
+    def __init__(self, path: str, lock: Lock, log: Log, durable: bool = False) -> None:
+        """Open nothing yet but the lock file.
+
+        Args:
+            path: the database; ``directory.check`` has found its place in order.
+            lock: held during each transaction.
+            log: hears of recoveries.
+            durable: sync each transaction to the disk.
+        """
+        self._path = path
+        self._lock = lock
+        self._log = log
+        self._durable = durable
+        self._watchdog = WATCHDOG_SYNC if durable else WATCHDOG
+        self._record = os.open(lock_path(path), os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+        self._clean = self._dirty = b"not attached"
+        self._environment: Any = None
+        self._entries: Any = None
+        self._count = CHECKPOINT_EVERY
+        # Stale handles are abandoned, not closed: closing would touch shared regions that a
+        # dead process may have left locked, and flush pages of the old generation.
+        self._abandoned: list[object] = []
+
+    def transact(self, function: Callable[[Entries], T]) -> T:
+        """Return what the function returns, its changes being stored as one.
+
+        Raises:
+            StoreError: nothing was changed.
+        """
+        self._lock.acquire()
+        try:
+            if os.pread(self._record, SIZE, 0) == self._clean:
+                try:
+                    return self._run(function)
+                except db.DBError as error:
+                    return self._retry(function, error)
+            return self._retry(function)
+        finally:
+            self._lock.release()
+
+    def _retry(self, function: Callable[[Entries], T], error: db.DBError | None = None) -> T:
+        """Attach and run; after libdb's error recover first, and after two start afresh."""
+        remedy = JOIN if error is None else RECOVER
+        while True:
+            try:
+                if error is not None:
+                    self._give_up_if_hopeless(error, remedy)
+                self._attach(remedy)
+                result = self._run(function)
+            except db.DBError as failure:
+                error = failure
+                remedy += 1
+            else:
+                self._settle()
+                return result
+
+    def _run(self, function: Callable[[Entries], T]) -> T:
+        """Run the function in a transaction, under the watchdog, between dirty and clean."""
+        os.pwrite(self._record, self._dirty, 0)
+        signal.setitimer(signal.ITIMER_REAL, self._watchdog)
+        try:
+            transaction = self._environment.txn_begin()
+            try:
+                self._entries.transaction = transaction
+                result = function(self._entries)
+            except db.DBError:
+                raise  # the record stays dirty: the environment has to be recovered
+            except BaseException:
+                transaction.abort()
+                os.pwrite(self._record, self._clean, 0)
+                raise
+            transaction.commit()
+            self._count += 1
+            if self._count >= CHECKPOINT_EVERY:
+                self._count = 0
+                signal.setitimer(signal.ITIMER_REAL, WATCHDOG_SYNC)
+                self._environment.txn_checkpoint(CHECKPOINT_KBYTES, CHECKPOINT_MINUTES)
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+        os.pwrite(self._record, self._clean, 0)
+        return result
+
+    def _attach(self, remedy: int) -> None:
+        """Join the environment as it is now, recovering it first if a holder died inside."""
+        self._abandon()
+        record, sound = self._read()
+        record.dirty = True
+        record.pid = os.getpid()
+        if remedy > JOIN or not sound:
+            self._recover(record, set_aside=remedy == SET_ASIDE)
+        # Dirty before joining: a crash in there speaks against the environment as well.
+        self._dirty = record.pack()
+        os.pwrite(self._record, self._dirty, 0)
+        signal.setitimer(signal.ITIMER_REAL, WATCHDOG)
+        try:
+            self._environment = open_environment(self._path, self._durable)
+            self._entries = _Entries(open_database(self._environment, self._path))
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+        record.dirty = False
+        record.pid = record.attempts = 0
+        self._clean = record.pack()
+
+    def _settle(self) -> None:
+        """After a good transaction: the count of attempts starts anew."""
+        record = Record.unpack(self._dirty)
+        record.attempts = 0
+        self._dirty = record.pack()
+
+    def _read(self) -> tuple[Record, bool]:
+        """Return the record, and whether the environment can be joined as it is."""
+        record = Record()
+        try:
+            record = Record.unpack(os.pread(self._record, SIZE, 0))
+            files = inodes(self._path)
+        except (ValueError, FileNotFoundError):
+            return record, False
+        same = record.files == files and record.boot == boot_identity()
+        return record, same and not record.dirty
+
+    def _recover(self, record: Record, set_aside: bool) -> None:
+        """Make the environment fit for use, or set it aside and make a new one."""
+        from greylist.store import recovery  # cold: most filters never need it
+        from greylist.store.environment import Damaged
+
+        # Counted before the attempt, so that a crash counts.
+        record.attempts += 1
+        record.generation += 1
+        os.pwrite(self._record, record.pack(), 0)
+        try:
+            if set_aside:
+                raise Damaged("its errors outlast recovery")
+            if record.attempts > ATTEMPTS:
+                raise Damaged(f"{ATTEMPTS} recoveries in a row were of no use")
+            recovery.recover(self._path, self._durable)
+        except Damaged as damage:
+            aside = recovery.set_aside(self._path)
+            self._log.warning(f"{self._path} is damaged ({damage}): saved as {aside}")
+            record.attempts = 1
+            try:
+                recovery.recover(self._path, self._durable)
+            except Damaged as again:
+                raise StoreError(f"cannot create {self._path}: {again}") from again
+        record.recovered = int(time.time())
+        record.boot = boot_identity()
+        record.files = inodes(self._path)
+
+    def _give_up_if_hopeless(self, error: db.DBError, remedy: int) -> None:
+        from greylist.store import recovery
+
+        if remedy > SET_ASIDE or recovery.trouble(error):
+            raise StoreError(f"{self._path}: {recovery.describe(error)}") from error
+        self._log.warning(f"{self._path}: {recovery.describe(error)}")
+
+    def _abandon(self) -> None:
+        if self._environment is not None:
+            self._abandoned.append((self._environment, self._entries))
+            self._environment = self._entries = None
+        if len(self._abandoned) > GENERATIONS:
+            raise StoreError(f"{self._path}: recovered {GENERATIONS} times under one filter")
+
+    def close(self) -> None:
+        """Close the database, unless somebody has recovered the environment since.
+
+        An open database takes room in the shared regions even after its process has died.
+        """
+        self._lock.acquire()
+        try:
+            if self._environment is None or os.pread(self._record, SIZE, 0) != self._clean:
+                return
+            os.pwrite(self._record, self._dirty, 0)
+            signal.setitimer(signal.ITIMER_REAL, WATCHDOG)
+            self._entries.database.close(db.DB_NOSYNC)
+            self._environment.close()
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            os.pwrite(self._record, self._clean, 0)
+        finally:
+            self._environment = self._entries = None
+            self._lock.release()

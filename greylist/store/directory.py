@@ -1,0 +1,99 @@
+"""Is the database where it may be: in a directory of the filter's own, in nobody else's reach."""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from greylist.store import StoreError
+
+
+def lock_path(path: str) -> str:
+    """Return the lock file of a database."""
+    return path + ".lock"
+
+
+def check(path: str) -> None:
+    """See that the database can be kept at this path, and that its lock file exists.
+
+    Root acts as the owner of the directory from here on, so as to leave no file behind that
+    the filter cannot open.
+
+    Raises:
+        StoreError: it cannot; the text names the command that mends it.
+    """
+    directory = os.path.dirname(path)
+    try:
+        status = os.stat(directory)
+        if not stat.S_ISDIR(status.st_mode):
+            raise StoreError(f"{directory} is not a directory")
+        if status.st_mode & stat.S_IWOTH:
+            raise StoreError(f"{directory} is world-writable; mend it: chmod o-w {directory}")
+        if os.geteuid() == 0 and status.st_uid != 0:
+            _become(status.st_uid, status.st_gid)
+        if status.st_uid != os.geteuid():
+            _refuse_owner(directory, status.st_uid)
+        if not os.access(directory, os.W_OK | os.X_OK, effective_ids=True):
+            if os.statvfs(directory).f_flag & os.ST_RDONLY:
+                raise StoreError(
+                    f"{directory} is on a read-only file system; mend it: "
+                    f"mount -o remount,rw {_mount_point(directory)}"
+                )
+            raise StoreError(f"{directory} is not writable; mend it: chmod u+rwx {directory}")
+        for name in (path, lock_path(path)):
+            _check_file(name)
+        _create(lock_path(path))
+    except FileNotFoundError:
+        raise StoreError(
+            f"{directory} does not exist; mend it: install -d -o {_user()} -m 0700 {directory}"
+        ) from None
+    except OSError as error:
+        raise StoreError(f"{error.filename or path}: {error.strerror}") from error
+
+
+def _check_file(path: str) -> None:
+    try:
+        status = os.lstat(path)
+    except FileNotFoundError:
+        return
+    if not stat.S_ISREG(status.st_mode):
+        kind = "a symbolic link" if stat.S_ISLNK(status.st_mode) else "not a regular file"
+        raise StoreError(f"{path} is {kind}; mend it: mv {path} {path}.old")
+    if status.st_uid != os.geteuid():
+        _refuse_owner(path, status.st_uid)
+    if not os.access(path, os.R_OK | os.W_OK, effective_ids=True):
+        raise StoreError(f"{path} is not readable and writable; mend it: chmod u+rw {path}")
+
+
+def _create(path: str) -> None:
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    os.close(os.open(path, flags, 0o600))
+
+
+def _refuse_owner(path: str, owner: int) -> None:
+    user = _user()
+    raise StoreError(
+        f"{path} belongs to {_user(owner)}, not to {user}; mend it: chown {user} {path}"
+    )
+
+
+def _become(uid: int, gid: int) -> None:
+    os.setgroups([])
+    os.setgid(gid)
+    os.setuid(uid)
+
+
+def _user(uid: int | None = None) -> str:
+    import pwd
+
+    uid = os.geteuid() if uid is None else uid
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
+
+
+def _mount_point(path: str) -> str:
+    while not os.path.ismount(path):
+        path = os.path.dirname(path)
+    return path

@@ -1,0 +1,159 @@
+"""The Berkeley DB environment: one BTree, with a log that survives its writers.
+
+Beside ``greylist.db`` stands ``greylist.db.env`` with the log and the shared regions. It is
+transactional but has no lock subsystem: whoever calls in here holds our own lock.
+"""
+
+from __future__ import annotations
+
+import os
+
+from bsddb3 import db
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+CACHE = 4 << 20
+"""Bytes of the cache that all filters share."""
+
+LOG_FILE = 1 << 20
+"""Bytes of one log file."""
+
+CHECKPOINT_KBYTES = 1024
+CHECKPOINT_MINUTES = 5
+"""A checkpoint is due after this much log, or this long."""
+
+_REGIONS = {"__db.001": 2 << 20, "__db.002": CACHE * 3 // 2, "__db.003": 1 << 20}
+"""Bytes to which the files of the shared regions may grow."""
+
+_BTREE_MAGIC = {b"\x62\x31\x05\x00": "little", b"\x00\x05\x31\x62": "big"}
+_META = 512
+"""Bytes of a database's first page that tell what it is: libdb never makes smaller pages."""
+
+
+class Damaged(Exception):
+    """The database or its log cannot be what a filter left there."""
+
+
+def home(path: str) -> str:
+    """Return the directory of a database's environment."""
+    return path + ".env"
+
+
+def inodes(path: str) -> bytes:
+    """Return what tells this database and its environment from copies of them.
+
+    Raises:
+        FileNotFoundError: there is no such database or environment.
+    """
+    return b"%d,%d" % (os.stat(path).st_ino, os.stat(home(path)).st_ino)
+
+
+def open_environment(path: str, durable: bool, recover: bool = False) -> Any:
+    """Return the environment, opened; with ``recover``, made anew from its log.
+
+    Raises:
+        db.DBError: it cannot be.
+    """
+    flags = db.DB_INIT_MPOOL | db.DB_INIT_LOG | db.DB_INIT_TXN
+    if recover:
+        flags |= db.DB_CREATE | db.DB_RECOVER
+    environment = db.DBEnv()
+    environment.set_cachesize(0, CACHE)
+    environment.set_lg_max(LOG_FILE)
+    environment.set_lg_bsize(LOG_FILE // 8)
+    environment.log_set_config(db.DB_LOG_AUTO_REMOVE, 1)
+    if not durable:
+        environment.set_flags(db.DB_TXN_WRITE_NOSYNC, 1)
+    environment.open(home(path), flags, 0o600)
+    return environment
+
+
+def open_database(environment: Any, path: str, create: bool = False) -> Any:
+    """Return the database, opened in its environment; with ``create``, a new one.
+
+    Raises:
+        db.DBError: it cannot be.
+    """
+    database = db.DB(environment)
+    flags = db.DB_AUTO_COMMIT
+    if create:
+        # Never for a file that exists: libdb would erase it after one bad read.
+        flags |= db.DB_CREATE | db.DB_EXCL
+        database.set_flags(db.DB_CHKSUM)
+    # Relative to the environment, so that both can be moved together.
+    name = os.path.join("..", os.path.basename(path))
+    database.open(name, dbtype=db.DB_BTREE, flags=flags, mode=0o600)
+    return database
+
+
+def check_file(path: str) -> bool:
+    """Return whether there is a database at the path, or nothing yet.
+
+    libdb ends the process when the page size is 0, so it never sees a file that fails here.
+
+    Raises:
+        Damaged: the file is no BTree.
+    """
+    try:
+        with open(path, "rb", buffering=0) as file:
+            meta = file.read(_META)
+    except FileNotFoundError:
+        return False
+    if not meta:
+        return False
+    order = _BTREE_MAGIC.get(meta[12:16])
+    if len(meta) < _META or order is None:
+        raise Damaged("not a Berkeley DB BTree")
+    page_size = int.from_bytes(meta[20:24], "little" if order == "little" else "big")
+    if page_size not in {512, 1024, 2048, 4096, 8192, 16384, 32768, 65536}:
+        raise Damaged(f"a page size of {page_size}")
+    return True
+
+
+def prepare(path: str, durable: bool) -> None:
+    """Recover the environment, or make a new one, and see that the database opens in it.
+
+    Nobody else may be in it. This may take long, hang or crash when the files are damaged, so
+    it is run in a process of its own.
+
+    Raises:
+        Damaged, db.DBError, OSError: it cannot be done.
+    """
+    directory = home(path)
+    exists = check_file(path)
+    os.makedirs(directory, 0o700, exist_ok=True)
+    names = os.listdir(directory)
+    logged = any(name.startswith("log.") for name in names)
+    if logged and not exists:
+        raise Damaged("a log without its database")
+    # The regions go first: what a dead process left in them may be anything. A temporary file
+    # of a death in first creation would make each later creation wait 100 s.
+    for name in names:
+        if name.startswith("__db."):
+            os.unlink(os.path.join(directory, name))
+    parent, base = os.path.split(path)
+    for name in (f"__db.{base}", base if not exists else ""):
+        if name and os.path.lexists(os.path.join(parent, name)):
+            os.unlink(os.path.join(parent, name))
+
+    environment = open_environment(path, durable, recover=True)
+    if exists and not logged:
+        # Its pages may name positions in a log that it came without.
+        environment.lsn_reset(os.path.join("..", base), 0)
+    database = open_database(environment, path, create=not exists)
+    database.get(b"")
+    environment.txn_checkpoint(0, 0, db.DB_FORCE)
+    database.close()
+    environment.close()
+    _reserve(directory)
+
+
+def _reserve(directory: str) -> None:
+    """Give the regions their blocks now: on a full disk, a sparse page is a SIGBUS."""
+    for name, size in _REGIONS.items():
+        path = os.path.join(directory, name)
+        if os.path.exists(path):
+            with open(path, "r+b", buffering=0) as file:
+                os.posix_fallocate(file.fileno(), 0, max(size, os.fstat(file.fileno()).st_size))

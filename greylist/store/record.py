@@ -1,0 +1,87 @@
+"""The record at the start of the lock file: is the environment fit for use, and which one is it.
+
+record :== "greylist 1" SP name "=" value ... LF, padded with spaces to SIZE bytes
+
+A writer marks the record dirty before it touches the environment and clean when it is done,
+so whoever takes the lock and finds it dirty knows that the last holder died inside.
+"""
+
+from __future__ import annotations
+
+SIZE = 256
+"""Bytes of a record, written at once."""
+
+_MAGIC = b"greylist 1"
+
+
+class Record:
+    """What the lock file says.
+
+    Attributes:
+        generation: raised whenever the shared regions are made anew.
+        dirty: somebody is inside, or died there.
+        pid: who that is.
+        attempts: how often in a row the environment was recovered without a good transaction.
+        recovered: the time of the last recovery that followed a death, seconds since the epoch.
+        boot: the boot identity of the kernel under which the regions were made.
+        files: the device and inode numbers of the database and of its environment.
+    """
+
+    __slots__ = ("attempts", "boot", "dirty", "files", "generation", "pid", "recovered")
+
+    def __init__(self) -> None:
+        self.generation = 0
+        self.dirty = False
+        self.pid = 0
+        self.attempts = 0
+        self.recovered = 0
+        self.boot = b"-"
+        self.files = b"-"
+
+    def pack(self) -> bytes:
+        """Return the bytes that stand in the file."""
+        text = b"%s generation=%d dirty=%d pid=%d attempts=%d recovered=%d boot=%s files=%s" % (
+            _MAGIC,
+            self.generation,
+            self.dirty,
+            self.pid,
+            self.attempts,
+            self.recovered,
+            self.boot,
+            self.files,
+        )
+        return text.ljust(SIZE - 1) + b"\n"
+
+    @classmethod
+    def unpack(cls, data: bytes) -> Record:
+        """Return the record that these bytes stand for.
+
+        Raises:
+            ValueError: they are no record.
+        """
+        record = cls()
+        if len(data) != SIZE or not data.startswith(_MAGIC + b" "):
+            raise ValueError("no record")
+        fields = dict(field.split(b"=") for field in data[len(_MAGIC) :].split())
+        try:
+            record.generation = int(fields[b"generation"])
+            record.dirty = fields[b"dirty"] != b"0"
+            record.pid = int(fields[b"pid"])
+            record.attempts = int(fields[b"attempts"])
+            record.recovered = int(fields[b"recovered"])
+            record.boot = fields[b"boot"]
+            record.files = fields[b"files"]
+        except KeyError as error:
+            raise ValueError("no record") from error
+        if len(record.pack()) != SIZE:
+            raise ValueError("no record")
+        return record
+
+
+def boot_identity() -> bytes:
+    """Return what differs from one boot of the kernel to the next, or ``-`` if it won't tell."""
+    try:
+        with open("/proc/sys/kernel/random/boot_id", "rb", buffering=0) as file:
+            return file.read(64).strip() or b"-"
+    except OSError:
+        return b"-"
