@@ -61,11 +61,11 @@ class Log:
 
     def warning(self, text: str) -> None:
         """Log what an administrator should look at."""
-        self._write(syslog.LOG_WARNING, "warning: " + text)
+        self._write(syslog.LOG_WARNING, "warning: " + _one_line(text))
 
     def fatal(self, text: str) -> None:
         """Log why the filter ends."""
-        self._write(syslog.LOG_ERR, "fatal: " + text)
+        self._write(syslog.LOG_ERR, "fatal: " + _one_line(text))
 
     def _write(self, priority: int, text: str) -> None:
         if self._syslog:
@@ -96,6 +96,11 @@ class Log:
             self.info(f"whitelisted: {quote(decision.key, 2048)} as {quote(decision.found)}")
         if self.verbose > 1:
             self.info(f"Action: {decision.action.decode()}")
+
+
+def _one_line(text: str) -> str:
+    """Return a text from elsewhere (an error, a process' name) so that it cannot end its line."""
+    return text if text.isprintable() else repr(text)[1:-1]
 
 
 def _attributes(request: Request) -> str:

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sysconfig
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -14,6 +15,9 @@ from greylist.log import Log
 from greylist.store.berkeley import BerkeleyStore
 from greylist.store.directory import check, lock_path
 from greylist.store.lock import KernelLock
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 SCRIPT = str(Path(sysconfig.get_path("scripts")) / "greylist")
 
@@ -28,6 +32,7 @@ class Place:
         self.database = self.data / "greylist.db"
         self.whitelist = directory / "nogreylist"
         self.config = directory / "greylist.cf"
+        self.environment_extra: dict[str, str] = {}
         self.configure()
 
     def configure(self, **settings: str) -> None:
@@ -36,7 +41,8 @@ class Place:
 
     @property
     def environment(self) -> dict[str, str]:
-        return {**os.environ, "GREYLIST_CONFIG": str(self.config), "PYTHONWARNINGS": "error"}
+        base = {**os.environ, "GREYLIST_CONFIG": str(self.config), "PYTHONWARNINGS": "error"}
+        return {**base, **self.environment_extra}
 
     def start(self, *arguments: str, **options) -> subprocess.Popen:
         options = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, **options}
@@ -73,9 +79,7 @@ class Place:
         def shift(entries):
             for key, value in entries.after(b"", 1_000_000):
                 ctime, atime, count = map(int, value.split(b"/"))
-                entries.put(
-                    key, b"%d/%d/%d" % (ctime - seconds, atime and atime - seconds, count)
-                )
+                entries.put(key, b"%d/%d/%d" % (ctime - seconds, atime and atime - seconds, count))
 
         store.transact(shift)
         store.close()
@@ -112,29 +116,56 @@ DEFERRED = b"action=defer_if_permit Service is temporarily unavailable\n\n"
 PASSED = b"action=dunno\n\n"
 
 
+NAMESPACE = """
+mkdir -p "$0/dev"
+mount --rbind /dev "$0/dev"
+mount -t tmpfs none /dev
+for name in null zero urandom; do
+    touch /dev/$name
+    mount --bind "$0/dev/$name" /dev/$name
+done
+ln -s "$0/log" /dev/log
+exec "$@"
+"""
+"""Gives a program, and nobody else, a /dev whose log is a socket of the test's own."""
+
+
 class Syslog:
-    """A datagram socket in the place of the syslog daemon's."""
+    """A socket in the place of the syslog daemon's, and programs that log to it."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, place: Place) -> None:
+        self._place = place
+        self._directory = place.directory / "syslog"
+        self._directory.mkdir()
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self._socket.bind(str(path))
-        path.chmod(0o666)
-        self._socket.settimeout(10)
-
-    def line(self) -> str:
-        return self._socket.recv(8192).decode()
-
-    def lines(self) -> list[str]:
-        """Return what has been logged so far."""
+        self._socket.bind(str(self._directory / "log"))
+        (self._directory / "log").chmod(0o666)
         self._socket.setblocking(False)
-        found = []
+
+    def run(self, *arguments: str, data: bytes = b"") -> list[str]:
+        """Serve the data, and return the lines that were logged."""
+        sudo = [] if os.geteuid() == 0 else ["sudo", "-nE"]
+        subprocess.run(
+            [*sudo, "unshare", "-m", "sh", "-ec", NAMESPACE, self._directory, SCRIPT, *arguments],
+            env=self._place.environment,
+            input=data,
+            stdout=subprocess.DEVNULL,
+            timeout=60,
+            check=False,
+        )
+        lines = []
         try:
             while True:
-                found.append(self.line())
+                lines.append(self._socket.recv(8192).decode())
         except BlockingIOError:
-            return found
-        finally:
-            self._socket.settimeout(10)
+            return lines
 
     def close(self) -> None:
         self._socket.close()
+
+
+@pytest.fixture
+def syslog(place: Place) -> Iterator[Syslog]:
+    syslog = Syslog(place)
+    yield syslog
+    syslog.close()

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    import subprocess
 
 DIALOGUES = sorted((Path(__file__).parent / "dialogues").glob("*.txt"))
 

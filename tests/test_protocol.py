@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -110,7 +112,7 @@ def test_any_bytes_any_cuts(data, cuts):
     """Any bytes are requests, or a RequestError and nothing else; cuts make no difference."""
     whole = parse(data)
     positions = sorted({min(cut, len(data)) for cut in cuts} | {0, len(data)})
-    pieces = [data[a:b] for a, b in zip(positions, positions[1:], strict=False)]
+    pieces = [data[a:b] for a, b in pairwise(positions)]
     assert parse_pieces(pieces) == whole
     for request in whole[0]:
         assert all(0 < len(name) <= TEXT_LIMIT for name in request)
