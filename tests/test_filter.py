@@ -71,6 +71,15 @@ def test_standard_error_is_off_the_wire(place):
     assert filter.wait(10) == 1
 
 
+def test_log_asked_for_on_standard_error(place):
+    """A log that was asked for on standard error goes there, wherever that leads."""
+    filter, wire = spawned(place, "--log", "stderr")
+    with wire:
+        wire.sendall(request())
+        assert wire.recv(4096).startswith(b"greylist: action=greylist, reason=new")
+    assert filter.wait(10) == 0
+
+
 def test_damage_leaves_no_byte_on_the_wire(place):
     """What libdb has to say about a damaged file does not reach the client."""
     place.database.write_bytes(os.urandom(40960))
