@@ -145,7 +145,10 @@ class Postfix:
         text += f"127.0.0.1:{self.policy_port} inet n n n - 0 {command}"
         (etc / "master.cf").write_text(text)
         # Postfix makes the log readable for root only, but keeps it as it is when it exists.
-        (self.directory / "mail.log").touch(0o644)
+        (self.directory / "mail.log").touch()
+        self.whitelist.touch()
+        # Whatever the umask: the filter runs as nobody.
+        subprocess.run(["chmod", "-R", "a+rX", self.directory], check=True)
         as_root("chown", "-R", "0:0", etc)
         as_root("install", "-d", "-o", "root", "-m", "0755", self.directory / "queue")
         as_root("install", "-d", "-o", "nobody", "-m", "0700", self.directory / "data")

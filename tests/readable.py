@@ -25,7 +25,7 @@ def as_root(
 ) -> subprocess.CompletedProcess:
     """Run a command as root, or as another user, and have its output."""
     arguments = list(map(str, command))
-    options = {"capture_output": True, "text": True, "cwd": "/", **options}
+    options = {"capture_output": True, "text": True, "cwd": "/", "umask": 0o022, **options}
     if os.geteuid() != 0:
         arguments = ["sudo", "-n", "-u", user, "--", *arguments]
     elif user != "root":
@@ -56,7 +56,7 @@ def install(directory: Path) -> Path:
     script.write_text(f"#!{home}/bin/python\n{body}")
     script.chmod(0o755)
     subprocess.run([home / "bin" / "python", "-m", "compileall", "-q", site], check=True)
-    subprocess.run(["chmod", "-R", "a+rX", directory], check=True)
+    subprocess.run(["chmod", "-R", "a+rX", directory], check=True)  # whatever the umask
     return home / "bin"
 
 
