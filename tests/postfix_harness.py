@@ -111,6 +111,7 @@ class Postfix:
         directory: everything of it: mail.log, greylist.cf, nogreylist, data/greylist.db.
         bin: the bin directory of the installation that the filters run from.
         port: where 127.0.0.1 speaks SMTP.
+        master: the process identifier of Postfix's master, 0 when it does not run.
         policy_port: where 127.0.0.1 speaks the policy protocol: a filter under spawn(8) too.
     """
 
@@ -118,6 +119,7 @@ class Postfix:
         """Args: main: further lines of main.cf; settings: those of the filter's greylist.cf."""
         self.directory = Path(tempfile.mkdtemp(prefix="greylist-postfix-"))
         self.directory.chmod(0o755)
+        self.master = 0
         self.port, self.policy_port = free_port(), free_port()
         self.database = self.directory / "data" / "greylist.db"
         self.whitelist = self.directory / "nogreylist"
@@ -156,9 +158,12 @@ class Postfix:
     def start(self) -> None:
         """Start it; it accepts connections when this returns."""
         self._command("start")
+        pid_file = self.directory / "queue" / "pid" / "master.pid"
+        self.master = int(as_root("cat", pid_file).stdout)
 
     def stop(self) -> None:
         """Stop it, and wait for its end."""
+        self.master = 0
         self._command("stop")
 
     def _command(self, command: str) -> None:
@@ -183,9 +188,11 @@ class Postfix:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        if self._master():
-            self.stop()
-        self.remove()
+        try:
+            if self.master:
+                self.stop()
+        finally:
+            self.remove()
 
     def log(self) -> str:
         """Return Postfix's log so far."""
@@ -205,16 +212,9 @@ class Postfix:
         """Return the lines of the log that tell of trouble."""
         return re.findall(r".*\b(?:warning|error|fatal|panic): .*", self.log())
 
-    def _master(self) -> int:
-        try:
-            text = (self.directory / "queue" / "pid" / "master.pid").read_text()
-        except FileNotFoundError:
-            return 0
-        return int(text) if Path("/proc", text.strip()).exists() else 0
-
     def filters(self) -> list[int]:
         """Return the process identifiers of the filters that run."""
-        spawns = _children({self._master()}, "spawn")
+        spawns = _children({self.master}, "spawn")
         return sorted(_children(spawns, "greylist"))
 
     def kill(self, pid: int, signal: int) -> None:
