@@ -1,4 +1,5 @@
-# Each target first installs what it lacks: system packages (as root or with sudo), and .venv.
+# Each target first installs what it lacks: system packages (as root or with sudo), and .venv,
+# of the Python that PYTHON=... names.
 
 .PHONY: demo test lint docs clean
 

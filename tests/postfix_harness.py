@@ -44,7 +44,7 @@ local_recipient_maps =
 local_transport = discard
 default_transport = discard
 relay_transport = discard
-export_environment = GREYLIST_CONFIG={directory}/greylist.cf
+export_environment = GREYLIST_CONFIG={directory}/greylist.cf LD_LIBRARY_PATH={library}
 greylist_time_limit = 3600
 smtpd_relay_restrictions =
 smtpd_recipient_restrictions = reject_unauth_destination, {policy}
@@ -124,6 +124,8 @@ class Postfix:
         self.database = self.directory / "data" / "greylist.db"
         self.whitelist = self.directory / "nogreylist"
         self.bin = install(self.directory)
+        # Of a copied Python; there may be none.
+        self._library = self.directory / "python" / "lib"
         self.configure(**settings)
         self._postfix_files(main or {})
 
@@ -136,7 +138,7 @@ class Postfix:
     def _postfix_files(self, main: dict[str, str]) -> None:
         etc = self.directory / "etc"
         etc.mkdir()
-        text = MAIN.format(directory=self.directory, policy=POLICY)
+        text = MAIN.format(directory=self.directory, library=self._library, policy=POLICY)
         text += "".join(f"{name} = {value}\n" for name, value in main.items())
         (etc / "main.cf").write_text(text)
         example = (ROOT / "master.cf.example").read_text()
@@ -223,7 +225,8 @@ class Postfix:
 
     def age(self, seconds: int) -> None:
         """Make every triplet older, as if that many seconds had gone by."""
-        as_root(self.bin / "python", "-c", AGE, self.database, str(seconds))
+        python = ("env", f"LD_LIBRARY_PATH={self._library}", self.bin / "python")
+        as_root(*python, "-c", AGE, self.database, str(seconds))
 
     def client(self, address: str, name: str = "[UNAVAILABLE]") -> smtplib.SMTP:
         """Return an SMTP session that, to Postfix, comes from this address and host name.
