@@ -92,7 +92,10 @@ class Networks:
             ValueError: it is none.
         """
         number, bits, shift = parse_network(text)
-        self._tables.setdefault((bits, shift), {}).setdefault(number, line)
+        table = self._tables.get((bits, shift))
+        if table is None:
+            table = self._tables[bits, shift] = {}
+        table.setdefault(number, line)
 
     def find(self, text: bytes) -> Line | None:
         """Return the line of a network that this address is in, or nothing."""
