@@ -172,6 +172,19 @@ def test_lists(site):
     filter.store.close()
 
 
+def test_a_list_that_is_not_there(site):
+    """A list that the settings name has to be there; one for local additions need not."""
+    site.write(f"whitelist_clients = {site.directory}/none {site.directory}/none.local\n")
+    filter = site.filter()
+    assert [filter.answer(REQUEST), filter.answer(REQUEST)] == [DEFER, DEFER]
+    warnings = [line for line in site.log.lines if "warning" in line]
+    path = site.directory / "none"
+    assert warnings == [f"warning: {path} does not exist: nobody is on that list"]
+    (site.directory / "none.local").write_text("192.0.2\n")
+    assert filter.answer(REQUEST) == PASS
+    filter.store.close()
+
+
 def run(site, *requests):
     """Return the replies of one filter process to these requests."""
     lines = [b"".join(b"%s=%s\n" % item for item in what.items()) + b"\n" for what in requests]
