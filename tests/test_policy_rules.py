@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hypothesis
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -606,6 +607,7 @@ class Anything(Memory):
         return super().get(key)
 
 
+@hypothesis.settings(deadline=None)
 @given(st.data())
 def test_any_bytes(data):
     """Whatever a client sends and whatever is stored, there is one answer, in one line."""
