@@ -69,9 +69,9 @@ class Place:
 
     def entries(self) -> dict[bytes, bytes]:
         store = self.store()
-        found = dict(store.transact(lambda entries: entries.after(b"", 1_000_000)))
+        found = store.transact(lambda entries: entries.after(b"", 1_000_000))
         store.close()
-        return found
+        return {name: value for name, value in found if not name.startswith(b"/")}
 
     def age(self, seconds: int) -> None:
         """Make everything stored older, as if that many seconds had gone by."""
@@ -79,6 +79,8 @@ class Place:
 
         def shift(entries):
             for key, value in entries.after(b"", 1_000_000):
+                if key.startswith(b"/"):
+                    continue
                 ctime, atime, count = map(int, value.split(b"/"))
                 entries.put(key, b"%d/%d/%d" % (ctime - seconds, atime and atime - seconds, count))
 

@@ -144,6 +144,6 @@ def test_demo():
     actions = re.findall(r"(?m)^  <- action=(.*)$", result.stdout)
     assert actions == [deferred, deferred, passed, passed]
     listed = result.stdout.partition("The database")[2]
-    assert re.search(r"192\.0\.2\.1.*someone@example\.com.*you@example\.org", listed)
+    assert re.search(r"192\.0\.2\.0.*someone@example\.com.*you@example\.org", listed)
     assert "newsletter" not in listed
     assert result.stderr == ""
