@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
+import os
+import sys
 from typing import TYPE_CHECKING
 
 import click
@@ -9,6 +12,7 @@ import click
 from greylist import __version__, filter, settings
 from greylist.log import Log
 from greylist.settings import SETTINGS, Setting, SettingsError
+from greylist.store import StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -61,7 +65,55 @@ def _text(value: bool | int | str) -> str:
     return str(min(value, 3)) if isinstance(value, int) else value
 
 
+COMMANDS = {
+    "list": "Show the entries.",
+}
+"""The commands and their short help, so that ``greylist --help`` need not load them."""
+
+OPTIONAL_SETTINGS = ("check",)
+"""Commands that are to work when the settings are wrong; they read them themselves."""
+
+
+class Unusable(click.ClickException):
+    """The database cannot be used."""
+
+    exit_code = 3
+
+
+class Commands(click.Group):
+    """The group of the commands, each a module that is loaded when its command is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names, in the order of the help."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return a command, loading its module."""
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"greylist.commands.{cmd_name}")
+        command: click.Command = module.command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of commands, without loading any."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command; a reader that has seen enough, such as head(1), is no error."""
+        try:
+            return super().invoke(ctx)
+        except StoreError as error:
+            raise Unusable(str(error)) from error
+        except BrokenPipeError:
+            null = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(null, sys.stdout.fileno())
+            ctx.exit(0)
+
+
 @click.group(
+    cls=Commands,
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
@@ -93,8 +145,15 @@ def cli(context: click.Context, /, config: str | None, log_to: str, **options: A
       printf '%s\n' request=smtpd_access_policy client_address=192.0.2.1 \
           sender=a@example.com recipient=b@example.org '' | greylist
 
-    Every setting of greylist.cf is an option as well; options win.
+    Every setting of greylist.cf is an option as well; options win. The commands are for people;
+    each has its own --help.
+
+    Exit status: 0 done; 1 nothing found, or something found wrong; 2 wrong usage or settings;
+    3 the database cannot be used.
     """
+    if context.invoked_subcommand in OPTIONAL_SETTINGS:
+        context.obj = (config, options)
+        return
     configuration = configure(config, options)
     context.obj = configuration
     if context.invoked_subcommand is None:

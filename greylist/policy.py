@@ -110,3 +110,13 @@ def _recall(found: bytes | None, now: int) -> tuple[Triplet | None, str]:
         # The clock went back: nobody is greylisted for ever.
         return None, f"ignoring first attempt in the future: {triplet.ctime}"
     return triplet, ""
+
+
+def state_of(key: bytes, value: bytes, settings: Settings, now: int) -> str:
+    """Return the state of an entry: ``waiting``, ``passed`` or ``other``."""
+    if key.startswith(b"/"):
+        return "other"
+    triplet, _ = _recall(value, now)
+    if triplet is None:
+        return "other"
+    return "passed" if triplet.last_seen - triplet.ctime >= settings.delay else "waiting"
