@@ -66,6 +66,7 @@ def _text(value: bool | int | str) -> str:
 
 
 COMMANDS = {
+    "explain": "Say what a request would be answered, and why.",
     "list": "Show the entries.",
 }
 """The commands and their short help, so that ``greylist --help`` need not load them."""
