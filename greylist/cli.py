@@ -66,6 +66,7 @@ def _text(value: bool | int | str) -> str:
 
 
 COMMANDS = {
+    "check": "Look for what is wrong, and say what mends it.",
     "explain": "Say what a request would be answered, and why.",
     "list": "Show the entries.",
 }

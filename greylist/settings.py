@@ -172,7 +172,7 @@ def load(path: str | None = None) -> Settings:
     name = given or DEFAULT_PATH
     try:
         with open(name, encoding="utf-8", errors="surrogateescape") as file:
-            lines = _logical_lines(file)
+            lines = logical_lines(file)
     except FileNotFoundError:
         if given:
             raise
@@ -189,7 +189,7 @@ def load(path: str | None = None) -> Settings:
     return settings
 
 
-def _logical_lines(lines: Iterable[str]) -> list[tuple[int, str]]:
+def logical_lines(lines: Iterable[str]) -> list[tuple[int, str]]:
     """Return the lines that are no comments, continued ones joined, with their numbers.
 
     As in main.cf, comments and blank lines may stand between a line and its continuation.

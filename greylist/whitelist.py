@@ -68,6 +68,11 @@ class Patterns:
         else:
             self._lines.append(pattern)
 
+    @property
+    def slow(self) -> list[bytes]:
+        """The lines that RE2 cannot express."""
+        return [line for line, _ in self._slow]
+
     def match(self, subject: bytes) -> bytes | None:
         """Return the first line that matches the subject, or nothing."""
         if self._lines:
