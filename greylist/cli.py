@@ -69,6 +69,8 @@ COMMANDS = {
     "check": "Look for what is wrong, and say what mends it.",
     "explain": "Say what a request would be answered, and why.",
     "list": "Show the entries.",
+    "metrics": "Print the figures for Prometheus.",
+    "stats": "Count what waits, what passed and what was stopped.",
 }
 """The commands and their short help, so that ``greylist --help`` need not load them."""
 

@@ -96,6 +96,8 @@ SETTINGS = (
             "Who is never greylisted: regular expressions, one a line."),
     Setting("delay", "300s", parse_time,
             "How long a new triplet has to wait before it is let through."),
+    Setting("retry_window", "2d", parse_time,
+            "How long a new triplet may take to come back."),
     Setting("durable", "no", _yes_or_no,
             "Sync each update to the disk. Otherwise a power cut may lose the last moments; "
             "a killed filter loses nothing either way."),
@@ -125,6 +127,7 @@ class Settings:
     database: str
     whitelist: str
     delay: int
+    retry_window: int
     durable: bool
     lock_timeout: int
     syslog_facility: str

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from greylist.settings import Settings
     from greylist.store import Entries, Store
 
+    R = TypeVar("R")
     T = TypeVar("T")
 
 PATIENCE = 10.0
@@ -126,29 +127,31 @@ def _reader(start: bytes, count: int) -> Callable[[Entries], list[tuple[bytes, b
 
 
 def apply(
-    store: Store, items: Iterable[T], change: Callable[[Entries, T], object]
-) -> Iterator[list[T]]:
-    """Apply a change to each item in short transactions; yield the items of each when done.
+    store: Store, items: Iterable[T], change: Callable[[Entries, T], R]
+) -> Iterator[list[R]]:
+    """Apply a change to each item in short transactions; yield what it returned, by batch.
 
-    The change may run more than once for an item; only its last run counts.
+    The change may run more than once for an item; only its last run counts. When the items
+    end in an exception, those before it are applied first.
     """
     pace = Pace()
     batch: list[T] = []
-    for item in items:
-        batch.append(item)
-        if len(batch) >= pace.count:
-            store.transact(pace.timed(_changer(batch, change)))
-            yield batch
-            batch = []
-            time.sleep(PAUSE)
-    if batch:
-        store.transact(_changer(batch, change))
-        yield batch
+
+    def flush() -> list[R]:
+        results = store.transact(pace.timed(_changer(batch, change)))
+        batch.clear()
+        return results
+
+    try:
+        for item in items:
+            batch.append(item)
+            if len(batch) >= pace.count:
+                yield flush()
+                time.sleep(PAUSE)
+    finally:
+        if batch:
+            yield flush()
 
 
-def _changer(batch: list[T], change: Callable[[Entries, T], object]) -> Callable[[Entries], None]:
-    def run(entries: Entries) -> None:
-        for item in batch:
-            change(entries, item)
-
-    return run
+def _changer(batch: list[T], change: Callable[[Entries, T], R]) -> Callable[[Entries], list[R]]:
+    return lambda entries: [change(entries, item) for item in batch]
