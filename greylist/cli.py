@@ -69,8 +69,11 @@ COMMANDS = {
     "check": "Look for what is wrong, and say what mends it.",
     "explain": "Say what a request would be answered, and why.",
     "list": "Show the entries.",
-    "metrics": "Print the figures for Prometheus.",
     "stats": "Count what waits, what passed and what was stopped.",
+    "metrics": "Print the figures for Prometheus.",
+    "forget": "Delete entries.",
+    "dump": "Print the whole database as text.",
+    "load": "Take in what dump printed.",
 }
 """The commands and their short help, so that ``greylist --help`` need not load them."""
 

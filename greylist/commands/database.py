@@ -126,31 +126,21 @@ def _reader(start: bytes, count: int) -> Callable[[Entries], list[tuple[bytes, b
     return lambda entries: entries.after(start, count)
 
 
-def apply(
-    store: Store, items: Iterable[T], change: Callable[[Entries, T], R]
-) -> Iterator[list[R]]:
+def apply(store: Store, items: Iterable[T], change: Callable[[Entries, T], R]) -> Iterator[list[R]]:
     """Apply a change to each item in short transactions; yield what it returned, by batch.
 
-    The change may run more than once for an item; only its last run counts. When the items
-    end in an exception, those before it are applied first.
+    The change may run more than once for an item; only its last run counts.
     """
     pace = Pace()
     batch: list[T] = []
-
-    def flush() -> list[R]:
-        results = store.transact(pace.timed(_changer(batch, change)))
-        batch.clear()
-        return results
-
-    try:
-        for item in items:
-            batch.append(item)
-            if len(batch) >= pace.count:
-                yield flush()
-                time.sleep(PAUSE)
-    finally:
-        if batch:
-            yield flush()
+    for item in items:
+        batch.append(item)
+        if len(batch) >= pace.count:
+            yield store.transact(pace.timed(_changer(batch, change)))
+            batch = []
+            time.sleep(PAUSE)
+    if batch:
+        yield store.transact(_changer(batch, change))
 
 
 def _changer(batch: list[T], change: Callable[[Entries, T], R]) -> Callable[[Entries], list[R]]:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 STATES = ("waiting", "passed", "trusted", "expired")
 """What an entry may be; entries of the store's own bookkeeping are ``other`` and not shown."""
 
-_CLIENT = b"/client/"
+CLIENT = b"/client/"
 
 
 class Entry(NamedTuple):
@@ -53,8 +53,8 @@ def entry_of(key: bytes, value: bytes, settings: Settings, now: int) -> Entry | 
     state = policy.state_of(key, value, settings, now)
     try:
         triplet = Triplet.unpack(value)
-        if key.startswith(_CLIENT):
-            parts = key[len(_CLIENT) :], b"", b""
+        if key.startswith(CLIENT):
+            parts = key[len(CLIENT) :], b"", b""
         elif key.startswith(b"/"):
             return None
         else:
