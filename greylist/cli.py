@@ -71,6 +71,7 @@ COMMANDS = {
     "list": "Show the entries.",
     "stats": "Count what waits, what passed and what was stopped.",
     "metrics": "Print the figures for Prometheus.",
+    "replay": "Try settings on the mail log.",
     "forget": "Delete entries.",
     "dump": "Print the whole database as text.",
     "load": "Take in what dump printed.",

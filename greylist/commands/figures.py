@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections import Counter
@@ -81,10 +82,7 @@ class Figures:
 
     def quantile(self, share: float) -> int | None:
         """Return the delay that this share of the triplets did not exceed, in seconds."""
-        if not self.delays:
-            return None
-        # Nearest rank: a delay that occurred, not one between two.
-        return self.delays[max(0, -int(-share * len(self.delays) // 1) - 1)]
+        return quantile(self.delays, share)
 
     def histogram(self) -> list[int]:
         """Return how many delays there are in each class of DELAYS, and above."""
@@ -92,6 +90,14 @@ class Figures:
         for delay in self.delays:
             classes[sum(delay > bound for bound in DELAYS)] += 1
         return classes
+
+
+def quantile(values: list[int], share: float) -> int | None:
+    """Return the value that this share of sorted values does not exceed, if there is any."""
+    if not values:
+        return None
+    # Nearest rank: a value that occurred, not one between two.
+    return values[max(0, math.ceil(share * len(values)) - 1)]
 
 
 def _sizes(path: str) -> tuple[int, int]:
