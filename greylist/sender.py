@@ -20,6 +20,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+_TELLING = b"0123456789=+"
+_HEX = b"0123456789abcdef"
 _SEPARATORS = (b"=", b"+", b"-")
 _IDENTIFIER = rb"\b(?:[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9]+|[0-9a-f]{8,})\b"
 
@@ -33,7 +35,10 @@ def normalize(sender: bytes) -> bytes:
 
 
 def _user(local: bytes) -> bytes:
-    if local.isalpha():
+    # Most have none of what is left out, or are one word that is no number.
+    if len(local.translate(None, _TELLING)) == len(local):
+        return local
+    if local.isalnum() and (len(local) < 8 or local.strip(_HEX)) and not local.isdigit():
         return local
     scheme, separator = local[:4], local[4:5]
     if scheme == b"prvs" and separator == b"=":
@@ -54,7 +59,7 @@ def _batv(local: bytes) -> bytes:
 
 
 def _is_tag(text: bytes) -> bool:
-    return len(text) == 10 and text[:4].isdigit() and not text[4:].strip(b"0123456789abcdef")
+    return len(text) == 10 and text[:4].isdigit() and not text[4:].strip(_HEX)
 
 
 def _srs0(local: bytes) -> bytes:
