@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import keyword
 import os
 import sys
 from typing import TYPE_CHECKING
@@ -72,9 +73,12 @@ COMMANDS = {
     "stats": "Count what waits, what passed and what was stopped.",
     "metrics": "Print the figures for Prometheus.",
     "replay": "Try settings on the mail log.",
+    "pass": "Let a client, sender or recipient through now.",
     "forget": "Delete entries.",
+    "purge": "Delete what has expired, now.",
     "dump": "Print the whole database as text.",
     "load": "Take in what dump printed.",
+    "import": "Take over from postgrey, sqlgrey or greylist.pl.",
 }
 """The commands and their short help, so that ``greylist --help`` need not load them."""
 
@@ -99,7 +103,9 @@ class Commands(click.Group):
         """Return a command, loading its module."""
         if cmd_name not in COMMANDS:
             return None
-        module = importlib.import_module(f"greylist.commands.{cmd_name}")
+        # A module cannot be called import or pass.
+        name = cmd_name + "_" if keyword.iskeyword(cmd_name) else cmd_name
+        module = importlib.import_module(f"greylist.commands.{name}")
         command: click.Command = module.command
         return command
 

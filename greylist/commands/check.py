@@ -49,6 +49,10 @@ def examine(config: str | None, options: dict[str, Any], postfix: str | None) ->
     for name, value in options.items():
         if value is not None and isinstance(value, str):
             settings.set(name, value)
+    try:
+        settings.check()
+    except SettingsError as error:
+        yield Finding("error", "settings", str(error), "Change one of them.")
     yield from check_whitelist.examine(settings)
     yield from check_database.examine(settings)
     yield from check_postfix.examine(settings, postfix)

@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING
 from greylist.commands import output
 from greylist.commands.database import acting_as_owner
 from greylist.commands.finding import Finding
-from greylist.whitelist import Patterns
+from greylist.postgrey import client_rule, recipient_rule
+from greylist.whitelist import Expressions, Line, Patterns, rule
 
 if TYPE_CHECKING:
     from greylist.commands.finding import Findings
     from greylist.settings import Settings
+    from greylist.whitelist import Form
 
-_ANY_KEY = (b"", b"192.0.2.1/a@example.com/b@example.org", b"2001:db8::1//c@example.net")
+_ANYTHING = (b"", b"192.0.2.1/a@example.com/b@example.org", b"2001:db8::1//c@example.net")
 """Subjects that no honest line has in common."""
 
 _START = re.compile(rb"\^((?:[\w@%-]|\\\.)+)(.?)")
@@ -25,53 +27,77 @@ _ADDRESS = re.compile(rb"[0-9a-f.:]*", re.IGNORECASE)
 
 
 def examine(settings: Settings) -> Findings:
-    """Yield what is to say about the whitelist, read as the filter's user."""
-    path = settings.whitelist
+    """Yield what is to say about the whitelists, read as the filter's user."""
+    yield from _file(settings, "whitelist", settings.whitelist, rule)
+    for path in settings.whitelist_clients:
+        yield from _file(settings, "whitelist_clients", path, client_rule)
+    for path in settings.whitelist_recipients:
+        yield from _file(settings, "whitelist_recipients", path, recipient_rule)
+    for path in settings.greylist_recipients:
+        yield from _file(settings, "greylist_recipients", path, recipient_rule)
+
+
+def _file(settings: Settings, subject: str, path: str, form: Form) -> Findings:
+    """Yield what is to say about one file."""
     try:
         with acting_as_owner(os.path.dirname(settings.database)), open(path, "rb") as file:
             text = file.read()
     except FileNotFoundError:
-        yield Finding("ok", "whitelist", f"no {path}: nobody is whitelisted")
+        if subject == "whitelist":
+            yield Finding("ok", subject, f"no {path}: it whitelists nobody")
+        else:
+            words = f"{path} does not exist: it matches nobody"
+            yield Finding("error", subject, words, f"touch {path}")
         return
     except OSError as error:
-        words = f"{path}: {error.strerror}; the filter reads no whitelist"
-        yield Finding("error", "whitelist", words, f"chmod a+r {path}")
+        words = f"{path}: {error.strerror}; the filter does without it"
+        yield Finding("error", subject, words, f"chmod a+r {path}")
         return
-    findings = list(_lines(path, text))
+    findings = list(_lines(subject, path, text, form))
     yield from findings
     if not any(finding.level == "error" for finding in findings):
         number = sum(bool(line.strip()) and line[:1] != b"#" for line in text.split(b"\n"))
-        yield Finding("ok", "whitelist", f"{path}: {number} line{'' if number == 1 else 's'}")
+        yield Finding("ok", subject, f"{path}: {number} line{'' if number == 1 else 's'}")
 
 
-def _lines(path: str, text: bytes) -> Findings:
-    for number, reason in Patterns(text).errors:
+def _lines(subject: str, path: str, text: bytes, form: Form) -> Findings:
+    for number, reason in Patterns(text, form).errors:
         words = f"{path}:{number}: {reason}"
-        yield Finding("error", "whitelist", words, "Mend the line; until then it is left out.")
-    seen: dict[bytes, int] = {}
+        yield Finding("error", subject, words, "Mend the line; until then it is left out.")
+    seen: dict[tuple[bytes, bytes], int] = {}
     for number, line in enumerate(text.split(b"\n"), 1):
-        pattern = line.rstrip()
-        if not pattern or pattern.startswith(b"#"):
+        try:
+            parsed = form(line)
+        except ValueError:
             continue
-        for words, remedy in complaints(pattern, seen):
-            place = f"{path}:{number}: {output.text(pattern[:80])}"
-            yield Finding("warning", "whitelist", f"{place}: {words}", remedy)
-        seen.setdefault(pattern, number)
+        if parsed is None:
+            continue
+        if parsed in seen:
+            found = [(f"the same as line {seen[parsed]}", "Delete one of them.")]
+        else:
+            found = complaints(*parsed)
+        seen.setdefault(parsed, number)
+        for words, remedy in found:
+            place = f"{path}:{number}: {output.text(line.strip()[:80])}"
+            yield Finding("warning", subject, f"{place}: {words}", remedy)
 
 
-def complaints(pattern: bytes, seen: dict[bytes, int]) -> list[tuple[str, str]]:
-    """Return what is wrong with a line that compiles, each with its remedy."""
-    if pattern in seen:
-        return [(f"the same as line {seen[pattern]}", "Delete one of them.")]
-    patterns = Patterns(pattern)
-    if patterns.errors:
+def complaints(attribute: bytes, pattern: bytes) -> list[tuple[str, str]]:
+    """Return what is wrong with a pattern that compiles, each with its remedy."""
+    if attribute == b"client_address":
         return []
-    if all(patterns.match(subject) is not None for subject in _ANY_KEY):
+    expressions = Expressions()
+    try:
+        expressions.add(pattern, Line(pattern))
+    except ValueError:
+        return []
+    expressions.compile()
+    if all(expressions.match(subject) is not None for subject in _ANYTHING):
         return [("matches everybody: nobody is greylisted", "Delete the line, or narrow it.")]
-    found = never(pattern)
+    found = never(pattern) if not attribute else None
     if found:
         return [found]
-    if patterns.slow:
+    if expressions.slow:
         words = "RE2 has no look-around or back-reference, so this line costs time at each request"
         return [(words, "Write it without (?=, (?!, (?<, \\1, if it can be.")]
     return []

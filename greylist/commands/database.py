@@ -51,14 +51,19 @@ def opened(settings: Settings, create: bool = False) -> Iterator[Store]:
         if not create and not os.path.exists(path):
             raise StoreError(f"there is no database at {path} yet; the first request makes it")
         check(path)
-        log = Log()
-        log.to_stderr(only=True)
         lock = PatientLock(lock_path(path), PATIENCE)
-        store = BerkeleyStore(path, lock, log, settings.durable)
+        store = BerkeleyStore(path, lock, to_person(), settings.durable)
         try:
             yield store
         finally:
             store.close()
+
+
+def to_person() -> Log:
+    """Return a log on standard error."""
+    log = Log()
+    log.to_stderr(only=True)
+    return log
 
 
 @contextmanager

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from greylist.settings import Settings
 
 STATES = ("waiting", "passed", "trusted", "expired")
-"""What an entry may be; entries of the store's own bookkeeping are ``other`` and not shown."""
+"""What an entry may be; all else is the policy's own bookkeeping and not shown."""
 
 CLIENT = b"/client/"
 
@@ -51,14 +51,11 @@ def entries(stored: Iterable[tuple[bytes, bytes]], settings: Settings, now: int)
 def entry_of(key: bytes, value: bytes, settings: Settings, now: int) -> Entry | None:
     """Return the entry that is stored so, or nothing when it is no person's business."""
     state = policy.state_of(key, value, settings, now)
+    if state not in STATES:
+        return None
     try:
         triplet = Triplet.unpack(value)
-        if key.startswith(CLIENT):
-            parts = key[len(CLIENT) :], b"", b""
-        elif key.startswith(b"/"):
-            return None
-        else:
-            parts = split_key(key)
+        parts = (key[len(CLIENT) :], b"", b"") if key.startswith(CLIENT) else split_key(key)
     except ValueError:
         return None
     return Entry(key, state, *parts, triplet.ctime, triplet.last_seen, triplet.count + 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import os
 import sys
@@ -12,11 +13,12 @@ import click
 
 from greylist import policy
 from greylist.commands import output
-from greylist.commands.database import opened
+from greylist.commands.database import opened, to_person
 from greylist.commands.maillog import request_of
 from greylist.commands.scratch import Overlay, Scratch
+from greylist.filter import Filter
 from greylist.protocol import RequestError, read_requests
-from greylist.whitelist import Whitelist
+from greylist.whitelist import Line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from greylist.policy import Decision
     from greylist.protocol import Request
     from greylist.settings import Settings
+    from greylist.store import Entries
 
 _ATTRIBUTES = ("client_address", "client_name", "helo_name", "sender", "recipient", "sasl_username")
 
@@ -75,9 +78,10 @@ def command(settings: Settings, /, as_json: bool, **attributes: str | None) -> N
     if not requests:
         click.echo("There is no request in the input.", err=True)
         raise click.exceptions.Exit(1)
+    filter = Filter(settings, to_person())
     # Before the database is opened, and root acts as its owner: root may read more.
-    whitelist = Whitelist(settings.whitelist, lambda text: click.echo(f"warning: {text}", err=True))
-    for number, explanation in enumerate(explain_all(requests, settings, whitelist)):
+    screened = [(request, filter.screen(request)) for request in requests]
+    for number, explanation in enumerate(explain_all(screened, settings)):
         if as_json:
             output.print_json(as_dict(explanation))
         else:
@@ -107,58 +111,46 @@ def _standard_input() -> Iterator[Request]:
 
 
 def explain_all(
-    requests: list[Request], settings: Settings, whitelist: Whitelist
+    requests: list[tuple[Request, Decision | None]], settings: Settings
 ) -> Iterator[Explanation]:
-    """Yield the explanations, from the database if there is one."""
-    if not os.path.exists(settings.database):
-        click.echo(
-            f"There is no database at {settings.database} yet: it counts as empty.", err=True
-        )
+    """Yield the explanations of requests, each with its decision if it needs no entry."""
+    if all(screened for _, screened in requests):
+        yield from (explain(*pair, settings, None) for pair in requests)
+    elif not os.path.exists(settings.database):
+        words = f"There is no database at {settings.database} yet: it counts as empty."
+        click.echo(words, err=True)
         empty = Scratch()
-        for request in requests:
-            yield explain(request, settings, whitelist, lambda function: function(empty))
-        return
-    with opened(settings) as store:
-        for request in requests:
-            yield explain(request, settings, whitelist, store.transact)
+        yield from (explain(*pair, settings, empty) for pair in requests)
+    else:
+        with opened(settings) as store:
+            for pair in requests:
+                yield store.transact(functools.partial(explain, *pair, settings))
 
 
 def explain(
-    request: Request, settings: Settings, whitelist: Whitelist, transact: Callable[..., Any]
+    request: Request, screened: Decision | None, settings: Settings, entries: Entries | None
 ) -> Explanation:
     """Return what the policy would decide, its changes going nowhere."""
+    if screened or entries is None:
+        assert screened
+        return Explanation(request, screened, [], {}, _place(screened.found), None)
     now = int(time.time())
-    screened = policy.screen(request, whitelist)
-    if screened is not None:
-        return Explanation(request, screened, [], {}, place(screened.found, settings), None)
-
-    def run(entries: Any) -> Explanation:
-        overlay = Overlay(entries)
-        decision = policy.decide(request, overlay, settings, now)
-        looked_up, stored = list(overlay.looked_up), dict(overlay.changes)
-        passes = None
-        if decision.verdict == "greylist":
-            passes = now + max(0, settings.delay - decision.age)
-            retry = policy.decide(request, overlay, settings, passes)
-            passes = passes if retry.verdict == "pass" else None
-        return Explanation(request, decision, looked_up, stored, "", passes)
-
-    result: Explanation = transact(run)
-    return result
+    overlay = Overlay(entries)
+    decision = policy.decide(request, overlay, settings, now)
+    looked_up, stored = list(overlay.looked_up), dict(overlay.changes)
+    passes = None
+    if decision.verdict == "greylist":
+        passes = now + max(0, settings.delay - decision.age)
+        retry = policy.decide(request, overlay, settings, passes)
+        passes = passes if retry.verdict == "pass" else None
+    return Explanation(request, decision, looked_up, stored, "", passes)
 
 
-def place(pattern: bytes, settings: Settings) -> str:
+def _place(line: bytes) -> str:
     """Return where a whitelist's line stands."""
-    if not pattern:
+    if not isinstance(line, Line):
         return ""
-    try:
-        with open(settings.whitelist, "rb") as file:
-            for number, line in enumerate(file, 1):
-                if line.rstrip() == pattern:
-                    return f"{settings.whitelist}:{number}: {output.text(pattern)}"
-    except OSError:
-        pass
-    return output.text(pattern)
+    return f"{line.path}:{line.number}: {output.text(line)}"
 
 
 def show(explanation: Explanation, settings: Settings) -> None:
@@ -193,9 +185,10 @@ def _described(request: Request) -> str:
 
 
 def _not_whitelisted(explanation: Explanation, settings: Settings) -> str:
-    if explanation.decision.reason.startswith("no "):
-        return "not asked"
-    return f"no line of {settings.whitelist} matches"
+    if not explanation.decision.stored:
+        return "no line was asked for" if not explanation.decision.key else "no line matches"
+    more = (*settings.whitelist_clients, *settings.whitelist_recipients)
+    return f"no line matches in {', '.join((settings.whitelist, *more))}"
 
 
 def _value(value: bytes | None) -> str:

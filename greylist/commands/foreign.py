@@ -228,16 +228,14 @@ def sqlgrey(path: str, settings: Settings) -> Iterator[Row]:
     try:
         with closing(sqlite3.connect(f"file:{_quoted(path)}?mode=ro", uri=True)) as tables:
             waiting = "SELECT src, sender_name, sender_domain, rcpt, first_seen FROM connect"
-            for source, user, domain, recipient, first in tables.execute(waiting):
-                yield _waiting(source, user, domain, recipient, first, settings)
-            for query in (
-                "SELECT src, COUNT(*), MAX(last_seen) FROM from_awl GROUP BY src",
-                f"SELECT src, {trusted:d}, MAX(last_seen) FROM domain_awl GROUP BY src",
-            ):
-                for source, count, last in tables.execute(query):
-                    address = _address(source)
-                    known = isinstance(last, int) and parse_address(address)
-                    yield client(address, count, last, settings) if known else Row("unknown")
+            for row in tables.execute(waiting):
+                yield _waiting(row, settings)
+            senders = "SELECT src, MAX(last_seen), COUNT(*) FROM from_awl GROUP BY src"
+            for source, last, count in tables.execute(senders):
+                yield _passed(source, last, count, settings)
+            domains = "SELECT src, MAX(last_seen) FROM domain_awl GROUP BY src"
+            for source, last in tables.execute(domains):
+                yield _passed(source, last, trusted, settings)
     except sqlite3.Error as error:
         raise ForeignError(f"{path}: {error}") from error
 
@@ -248,14 +246,20 @@ def _quoted(path: str) -> str:
     return quote(os.path.abspath(path))
 
 
-def _waiting(
-    source: str, user: str, domain: str, recipient: str, first: object, settings: Settings
-) -> Row:
+def _waiting(row: tuple[str, str, str, str, object], settings: Settings) -> Row:
+    source, user, domain, recipient, first = row
     if not isinstance(first, int) or not first:
         return Row("unknown")
     sender = "" if user == _UNDEFINED else user if domain == _UNDEFINED else f"{user}@{domain}"
     parts = _address(source), sender.encode(), recipient.encode()
     return _row(*parts, Triplet(first), settings)
+
+
+def _passed(source: str, last: object, count: int, settings: Settings) -> Row:
+    address = _address(source)
+    if not isinstance(last, int) or parse_address(address) is None:
+        return Row("unknown")
+    return client(address, count, last, settings)
 
 
 def _address(source: str) -> bytes:

@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 
 import click
 
-from greylist import policy
 from greylist import settings as settings_module
 from greylist.commands import output
+from greylist.commands.database import to_person
 from greylist.commands.figures import quantile
 from greylist.commands.maillog import Attempt, Reader
 from greylist.commands.stats import QUANTILES
 from greylist.commands.timeline import Outcome, deliveries, play
+from greylist.filter import Filter
 from greylist.networks import parse_address
 from greylist.settings import SettingsError
-from greylist.whitelist import Whitelist
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -67,21 +67,15 @@ def command(
         click.echo("There is no mail from outside in the logs.", err=True)
         raise click.exceptions.Exit(1)
     found = deliveries(attempts)
-    outcomes = []
-    for configuration in (settings, *others):
-        whitelist = Whitelist(configuration.whitelist, _warn)
-        outcomes.append(
-            play(found, configuration, lambda request, w=whitelist: policy.screen(request, w))
-        )
+    outcomes = [
+        play(found, configuration, Filter(configuration, to_person()).screen)
+        for configuration in (settings, *others)
+    ]
     if as_json:
         output.print_json(as_dict(attempts, len(found), outcomes, top))
     else:
         names = [_name(configuration) for configuration in (settings, *others)]
         show(attempts, len(found), dict(zip(names, outcomes, strict=True)), top)
-
-
-def _warn(text: str) -> None:
-    click.echo(f"warning: {text}", err=True)
 
 
 def _name(settings: Settings) -> str:
@@ -131,9 +125,7 @@ def _own(address: bytes) -> bool:
     return number >> 24 == 127 if bits == 32 else number == 1
 
 
-def show(
-    attempts: list[Attempt], number: int, outcomes: dict[str, Outcome], top: int
-) -> None:
+def show(attempts: list[Attempt], number: int, outcomes: dict[str, Outcome], top: int) -> None:
     """Print outcomes side by side."""
     first, last = (output.local_time(attempts[place].time) for place in (0, -1))
     click.echo(f"{first} to {last}: {len(attempts)} attempts, {number} deliveries\n")

@@ -160,7 +160,7 @@ def test_every_wrong_setting_is_named(sound):
 )
 def test_a_line_that_does_nothing_or_too_much(pattern, expected):
     """A pattern that can never match, matches everybody or is slow is told apart."""
-    found = [words for words, _ in complaints(pattern, {})]
+    found = [words for words, _ in complaints(b"", pattern)]
     assert (expected is None and not found) or (found and expected in found[0]), found
 
 

@@ -8,9 +8,10 @@ import time
 
 import peers
 import pytest
+from mailhost import NOW
+
 from greylist.commands.foreign import Row, split, translate
 from greylist.settings import Settings
-from mailhost import NOW
 
 PERL = r"""
 use DB_File;

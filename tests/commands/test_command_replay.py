@@ -9,6 +9,7 @@ import os
 import time
 
 import pytest
+
 from greylist.commands.maillog import Clock, Reader
 
 START = calendar.timegm((2026, 11, 2, 10, 0, 0))
@@ -23,6 +24,7 @@ class Log:
         self.queue = 0
 
     def line(self, seconds, agent, text):
+        """Add a line of one of Postfix's programs."""
         moment = time.gmtime(START + seconds)
         if self.iso:
             stamp = time.strftime("%Y-%m-%dT%H:%M:%S.123456+00:00", moment)
@@ -30,7 +32,9 @@ class Log:
             stamp = time.strftime("%b %d %H:%M:%S", moment).replace(" 0", "  ", 1)
         self.lines.append(f"{stamp} mx postfix/{agent}[123]: {text}\n")
 
-    def deferred(self, seconds, client, sender, recipient, text="Greylisted", code="450 4.2.0"):
+    def deferred(self, seconds, client, *mail, text="Greylisted", code="450 4.2.0"):
+        """Add the lines of a recipient that was refused."""
+        sender, recipient = mail
         self.line(seconds, "smtpd", f"connect from {client}")
         self.line(
             seconds,
@@ -40,6 +44,7 @@ class Log:
         )
 
     def accepted(self, seconds, client, sender, *recipients, more="", original=""):
+        """Add the lines of a message that was accepted and delivered."""
         self.queue += 1
         name = f"4ABC{self.queue}" if self.queue % 2 else f"{self.queue:X}F"
         self.line(seconds, "smtpd", f"{name}: client={client}{more}")
@@ -56,6 +61,7 @@ class Log:
         self.line(seconds + 3, "qmgr", f"{name}: removed")
 
     def write(self, path, changed=START + 20 * 86400):
+        """Write the log, last changed at this time."""
         data = "".join(self.lines).encode()
         path.write_bytes(gzip.compress(data) if path.suffix == ".gz" else data)
         os.utime(path, (changed, changed))
