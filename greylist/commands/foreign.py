@@ -73,7 +73,8 @@ def read(path: str, settings: Settings) -> tuple[str, Iterator[Row]]:
         with open(path, "rb") as file:
             if file.read(16) == b"SQLite format 3\0":
                 return "sqlgrey", sqlgrey(path, settings)
-        check_file(path)
+        if not check_file(path):
+            raise ForeignError(f"{path} is empty")
     except OSError as error:
         raise ForeignError(f"{path}: {error.strerror}") from error
     except Damaged as damage:

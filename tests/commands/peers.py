@@ -43,7 +43,17 @@ def running(command, connect):
             with connection, connection.makefile("rwb") as stream:
                 yield stream
         finally:
-            process.terminate()
+            _end(process)
+
+
+def _end(process):
+    """End a service; Net::Server misses a signal that comes just before it waits."""
+    for _ in range(20):
+        process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(0.5)
+            return
+    process.kill()
 
 
 def ask(stream, **attributes):

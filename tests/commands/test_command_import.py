@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import time
 
@@ -182,8 +183,6 @@ def test_the_later_greylist_pl_is_taken_over(host, tmp_path):
 
 def test_the_first_greylist_pl_is_taken_over(host, tmp_path):
     """What was old enough would have passed there, and passes here; its counts are trust."""
-    import os
-
     path = tmp_path / "pl.db"
     perl_database(
         path,
@@ -206,7 +205,7 @@ def test_the_first_greylist_pl_is_taken_over(host, tmp_path):
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"", "neither SQLite nor a BTree"),
+        (b"", "is empty"),
         (b"x" * 5000, "neither SQLite nor a BTree"),
         (b"SQLite format 3\0" + b"x" * 5000, "file is not a database"),
     ],
