@@ -149,14 +149,14 @@ class Commands(click.Group):
 @click.version_option(__version__, prog_name="greylist")
 @click.pass_context
 def cli(context: click.Context, /, config: str | None, log_to: str, **options: Any) -> None:
-    r"""Greylisting for Postfix.
+    """Greylisting for Postfix.
 
     Without a command, serve policy requests: read name=value lines from standard input, an
     empty line ending each request, and answer each with an action on standard output. Postfix's
     spawn(8) runs it so, once per connection. By hand:
 
     \b
-      printf '%s\n' request=smtpd_access_policy client_address=192.0.2.1 \
+      printf '%s\\n' request=smtpd_access_policy client_address=192.0.2.1 \\
           sender=a@example.com recipient=b@example.org '' | greylist
 
     Every setting of greylist.cf is an option as well; options win. The commands are for people;

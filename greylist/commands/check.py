@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 @output.json_option
 @click.pass_obj
 def command(obj: tuple[str | None, dict[str, Any]], /, postfix: str | None, as_json: bool) -> None:
-    r"""Look at the settings, the whitelist, the database and Postfix's configuration.
+    """Look at the settings, the whitelist, the database and Postfix's configuration.
 
     Each finding comes with what mends it. Nothing is changed. Exit status: 0, or 1 if there is
     an error; warnings alone are no error.

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 @click.command("dump", short_help="Print the whole database as text.")
 @click.pass_obj
 def command(settings: Settings, /) -> None:
-    r"""Print the whole database as text, an entry a line, for load and for backups.
+    """Print the whole database as text, an entry a line, for load and for backups.
 
-    A line is the key, a tab and the value; bytes that are not visible ASCII are \xHH. The
+    A line is the key, a tab and the value; bytes that are not visible ASCII are \\xHH. The
     last line counts the entries, so that a dump cut short is noticed.
 
     Requests go on meanwhile. Each entry is dumped as it is at one moment between the start

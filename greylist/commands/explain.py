@@ -62,7 +62,7 @@ class Explanation(NamedTuple):
 @output.json_option
 @click.pass_obj
 def command(settings: Settings, /, as_json: bool, **attributes: str | None) -> None:
-    r"""Say what a request would be answered now, and why. Nothing is changed.
+    """Say what a request would be answered now, and why. Nothing is changed.
 
     The request is given in options, or on standard input: as name=value lines like Postfix's
     own, or as a line pasted from the mail log, "NOQUEUE: reject: RCPT from ..." or greylist's
@@ -70,7 +70,7 @@ def command(settings: Settings, /, as_json: bool, **attributes: str | None) -> N
 
     \b
     Examples:
-      greylist explain --client-address 192.0.2.1 --sender a@example.com \
+      greylist explain --client-address 192.0.2.1 --sender a@example.com \\
           --recipient b@example.org
       grep 'NOQUEUE: reject.*b@example.org' /var/log/mail.log | greylist explain
     """

@@ -33,7 +33,7 @@ LARGE = 100
 def command(
     settings: Settings, /, dry_run: bool, yes: bool, as_json: bool, **selectors: Any
 ) -> None:
-    r"""Forget the entries that match: their clients are greylisted anew, or trusted no more.
+    """Forget the entries that match: their clients are greylisted anew, or trusted no more.
 
     PATTERN and the options select as for list; at least one is needed. More than 100 are
     forgotten only after a question, or with --yes. Exit status: 0, or 1 if nothing matches.

@@ -33,7 +33,7 @@ _WORDS = {
 @output.json_option
 @click.pass_obj
 def command(settings: Settings, /, path: str, dry_run: bool, as_json: bool) -> None:
-    r"""Take over the database of postgrey, sqlgrey (SQLite) or greylist.pl at PATH.
+    """Take over the database of postgrey, sqlgrey (SQLite) or greylist.pl at PATH.
 
     PATH is the file, or postgrey's directory; what it is of is found out. It is only read.
     Stop the other service first, or its last changes may be missing. Clients become networks

@@ -40,7 +40,7 @@ def command(
     as_json: bool,
     **selectors: Any,
 ) -> None:
-    r"""Show the entries of the database, all or those that match PATTERN.
+    """Show the entries of the database, all or those that match PATTERN.
 
     PATTERN is a glob for the client, the sender or the recipient; a client may also be given
     as an address or as a network. Times are local. TRIES counts the attempts, the first one

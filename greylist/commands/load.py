@@ -25,7 +25,7 @@ OUTCOMES = ("added", "merged", "unchanged")
 @output.json_option
 @click.pass_obj
 def command(settings: Settings, /, file: BinaryIO, as_json: bool) -> None:
-    r"""Take in the entries of FILE, or of standard input, in the form that dump prints.
+    """Take in the entries of FILE, or of standard input, in the form that dump prints.
 
     What is in the database stays: where both have a triplet, the older first attempt, the
     newer last attempt and the greater count hold. A line that is broken ends it with exit

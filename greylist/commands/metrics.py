@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 @click.option("--output", "path", metavar="FILE", help="Write this file, at once as a whole.")
 @click.pass_obj
 def command(settings: Settings, /, path: str | None) -> None:
-    r"""Print the figures as Prometheus' text, for node_exporter's textfile collector.
+    """Print the figures as Prometheus' text, for node_exporter's textfile collector.
 
     All are gauges of what is in the database now. With --output, the file is replaced as a
     whole, so that the collector never reads half of it.

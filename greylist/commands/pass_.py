@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 def command(
     settings: Settings, /, trust: str | None, dry_run: bool, as_json: bool, **selectors: Any
 ) -> None:
-    r"""Let the triplets that match and still wait through at their next attempt.
+    """Let the triplets that match and still wait through at their next attempt.
 
     PATTERN and the options select as for list; at least one is needed. With --trust, the
     client (its network, as greylisted) is trusted instead, as if it had earned it; that lasts

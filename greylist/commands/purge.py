@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @output.json_option
 @click.pass_obj
 def command(settings: Settings, /, as_json: bool) -> None:
-    r"""Delete the expired entries at once.
+    """Delete the expired entries at once.
 
     The filter does that by itself, a few at a time, so there is no need for a cron job.
 

@@ -45,7 +45,7 @@ _KINDS = (
 def command(
     settings: Settings, /, logs: tuple[str, ...], compare: str | None, top: int, as_json: bool
 ) -> None:
-    r"""Say what greylisting would have done to the mail in Postfix's LOGS.
+    """Say what greylisting would have done to the mail in Postfix's LOGS.
 
     The logs may be compressed with gzip, and given in any order. Deliveries and retries are
     rebuilt from them and run through the policy with the settings in force, at the log's own

@@ -32,7 +32,7 @@ _WIDTH = 40
 def command(
     settings: Settings, /, top: int, html: str | None, plots: bool | None, as_json: bool
 ) -> None:
-    r"""Count the triplets that wait, those that passed, and those that were stopped.
+    """Count the triplets that wait, those that passed, and those that were stopped.
 
     What never came back is what greylisting stopped: of the triplets first seen between half
     a retry_window and a whole one ago, all of which are still kept, those that never passed.
