@@ -78,7 +78,8 @@ def _lines(subject: str, path: str, text: bytes, form: Form) -> Findings:
             found = complaints(*parsed)
         seen.setdefault(parsed, number)
         for words, remedy in found:
-            place = f"{path}:{number}: {output.text(line.strip()[:80])}"
+            shown = line.strip()[:80].decode(errors="backslashreplace")
+            place = f"{path}:{number}: {shown if shown.isprintable() else output.text(line)}"
             yield Finding("warning", subject, f"{place}: {words}", remedy)
 
 

@@ -27,7 +27,8 @@ class Entry(NamedTuple):
         client, sender, recipient: of a triplet; a trusted client has no sender or recipient.
         first: the time of the first attempt, in seconds since the epoch.
         last: the time of the last attempt.
-        attempts: how often the client tried, the first time included.
+        attempts: how often the client tried, the first time included; of a trusted client,
+            how many of its triplets have passed.
     """
 
     key: bytes
@@ -55,7 +56,9 @@ def entry_of(key: bytes, value: bytes, settings: Settings, now: int) -> Entry | 
         return None
     try:
         triplet = Triplet.unpack(value)
-        parts = (key[len(CLIENT) :], b"", b"") if key.startswith(CLIENT) else split_key(key)
+        client = key.startswith(CLIENT)
+        parts = (key[len(CLIENT) :], b"", b"") if client else split_key(key)
     except ValueError:
         return None
-    return Entry(key, state, *parts, triplet.ctime, triplet.last_seen, triplet.count + 1)
+    attempts = triplet.count + (not client)
+    return Entry(key, state, *parts, triplet.ctime, triplet.last_seen, attempts)

@@ -44,7 +44,8 @@ def command(
 
     PATTERN is a glob for the client, the sender or the recipient; a client may also be given
     as an address or as a network. Times are local. TRIES counts the attempts, the first one
-    included. With --json, each line is an object. Exit status: 0, or 1 if nothing matches.
+    included, and for a trusted client the triplets that have passed. With --json, each line is
+    an object. Exit status: 0, or 1 if nothing matches.
 
     \b
     Examples:

@@ -7,31 +7,10 @@ import os
 import shutil
 
 import pytest
-from mailhost import NOW, SCRIPT
+from mailhost import NOW
+from postfix_files import hand_over, postfix
 
 from greylist.commands.check_whitelist import complaints
-
-MASTER = "greylist unix - n {chroot} - {limit} spawn user={user} argv={program}\n"
-MAIN = """\
-compatibility_level = 3.6
-myhostname = mx.example.org
-mydomain = example.org
-smtpd_relay_restrictions = permit_mynetworks, {relay}
-smtpd_recipient_restrictions =
-    {guard}
-    check_policy_service {call}
-greylist_time_limit = {time}
-"""
-GOOD = {
-    "chroot": "n",
-    "limit": "0",
-    "user": "nobody",
-    "program": SCRIPT,
-    "relay": "reject_unauth_destination",
-    "guard": "reject_unauth_destination",
-    "call": "{ unix:private/greylist, default_action=DUNNO, timeout=10s }",
-    "time": "3600",
-}
 
 
 @pytest.fixture
@@ -39,30 +18,8 @@ def sound(host):
     """Return a host on which all is well."""
     host.put({b"192.0.2.0/a@example.com/b@example.org": b"%d/0/0" % NOW})
     postfix(host)
-    if os.geteuid() == 0:
-        for path in [host.database.parent, *host.database.parent.rglob("*")]:
-            os.chown(path, 65534, 65534)
-        for directory in [host.path, *host.path.parents]:
-            if directory.stat().st_uid == 0 and not directory.stat().st_mode & 1:
-                os.chmod(directory, 0o711)
+    hand_over(host)
     return host
-
-
-def postfix(host, **changes):
-    """Write Postfix's two files, good but for the changes."""
-    if not shutil.which("postconf") and not os.path.exists("/usr/sbin/postconf"):
-        pytest.skip("needs Postfix")
-    values = GOOD | changes
-    if os.geteuid() != 0:
-        import pwd
-
-        values.setdefault("user", pwd.getpwuid(os.geteuid()).pw_name)
-    directory = host.path / "postfix"
-    directory.mkdir(exist_ok=True)
-    (directory / "master.cf").write_text(MASTER.format(**values))
-    (directory / "main.cf").write_text(MAIN.format(**values))
-    # Postfix waits until a file that has just changed is at rest.
-    os.utime(directory / "main.cf", (1_500_000_000, 1_500_000_000))
 
 
 def findings(host, code):
