@@ -51,19 +51,26 @@ def parse_network(text: bytes) -> tuple[int, int, int]:
         ValueError: it is none of these.
     """
     base, slash, length = text.partition(b"/")
-    octets = base.split(b".")
-    if not slash and len(octets) < 4 and all(octet.isdigit() for octet in octets):
-        base, length = b".".join(octets + [b"0"] * (4 - len(octets))), b"%d" % (8 * len(octets))
+    if not slash:
+        base, length = _whole(base)
     address = parse_address(base)
-    if address is None or not (length.isdigit() and len(length) <= 3 if slash else True):
+    if address is None or not (length.isdigit() and len(length) <= 3):
         raise ValueError("neither an address nor a network")
     number, bits = address
-    prefix = int(length) if length else bits
-    if length and bits == 32 and b":" in base:
-        prefix -= 96
-    if not 0 <= prefix <= bits:
+    shift = bits - int(length)
+    if bits == 32 and b":" in base:
+        shift += 96
+    if not 0 <= shift <= bits:
         raise ValueError("the prefix length is out of range")
-    return number >> (bits - prefix), bits, bits - prefix
+    return number >> shift, bits, shift
+
+
+def _whole(base: bytes) -> tuple[bytes, bytes]:
+    """Return the address and prefix length that an address or its first octets stand for."""
+    octets = base.split(b".")
+    if len(octets) < 4 and all(octet.isdigit() for octet in octets):
+        return b".".join(octets + [b"0"] * (4 - len(octets))), b"%d" % (8 * len(octets))
+    return base, b"128" if b":" in base else b"32"
 
 
 class Networks:
@@ -85,7 +92,10 @@ class Networks:
             ValueError: it is none.
         """
         number, bits, shift = parse_network(text)
-        self._tables.setdefault((bits, shift), {}).setdefault(number, line)
+        table = self._tables.get((bits, shift))
+        if table is None:
+            table = self._tables[bits, shift] = {}
+        table.setdefault(number, line)
 
     def find(self, text: bytes) -> Line | None:
         """Return the line of a network that this address is in, or nothing."""

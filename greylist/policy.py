@@ -23,7 +23,7 @@ from greylist.wording import deferral, header
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from greylist.protocol import Request
     from greylist.settings import Settings
@@ -212,10 +212,12 @@ class _Attempt:
         pool = b""
         if triplet is None:
             domain = organization(self.request) if self.settings.pool == "network" else b""
-            elsewhere = self.elsewhere(name, domain) if domain else None
-            if elsewhere:
-                name, found, triplet = elsewhere
-                pool = domain
+            for other, where in self.others(name, domain):
+                value = self.entries.get(other)
+                triplet, _ = self.recall(value)
+                if triplet:
+                    name, found, pool = other, value, where
+                    break
         decision = self.again(name, triplet) if triplet else self.first(name, domain)
         if pool:
             decision.reason += f", pool={pool.decode()}"
@@ -242,15 +244,15 @@ class _Attempt:
             return None, f"ignoring first attempt in the future: {triplet.ctime}"
         return (None if _is_expired(triplet, self.settings, self.now) else triplet), ""
 
-    def elsewhere(self, name: bytes, domain: bytes) -> tuple[bytes, bytes, Triplet] | None:
-        """Return the key, value and triplet that another client of the domain began, if any."""
-        member = self.entries.get(_index(name, domain))
-        if member is None:
-            return None
-        other = member + b"/" + name.partition(b"/")[2]
-        found = self.entries.get(other)
-        triplet, _ = self.recall(found)
-        return (other, found, triplet) if found and triplet else None
+    def others(self, name: bytes, domain: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """Yield the keys under which a triplet may be that is not under its own; and its pool."""
+        sender = self.request.get(b"sender", b"")
+        original = key(self.request[b"client_address"], sender, self.request[b"recipient"])
+        if original != name:
+            yield original, b""  # as greylist.pl stored it, or we with other settings
+        member = self.entries.get(_index(name, domain)) if domain else None
+        if member is not None:
+            yield member + b"/" + name.partition(b"/")[2], domain
 
     def first(self, name: bytes, domain: bytes) -> Decision:
         """Return the decision on a first attempt, and store it; it pays for some purging."""

@@ -164,8 +164,11 @@ class Patterns:
     def _add(self, pattern: bytes, line: Line) -> None:
         if line.attribute == b"client_address":
             self._networks.add(pattern, line)
-        else:
-            self._expressions.setdefault(line.attribute, Expressions()).add(pattern, line)
+            return
+        expressions = self._expressions.get(line.attribute)
+        if expressions is None:
+            expressions = self._expressions[line.attribute] = Expressions()
+        expressions.add(pattern, line)
 
     def match(self, subject: bytes, request: Request | None = None) -> Line | None:
         """Return a line that matches a request, or nothing.

@@ -58,6 +58,23 @@ def test_exact():
     assert verdicts(steps, ipv4_prefix="32") == ["new", "new"]
 
 
+def test_a_triplet_of_the_original():
+    """A triplet that greylist.pl stored, by exact address and sender, is used where it is."""
+    name = b"192.0.2.7/list-1234@example.com/b@example.org"
+    entries = Memory({name: b"%d/%d/3" % (NOW - DAY, NOW - HOUR)})
+    what = request(b"192.0.2.7", b"mail.example.com", b"List-1234@example.com")
+    assert verdicts([(0, what)], entries) == ["triplet found"]
+    assert entries == {name: b"%d/%d/4" % (NOW - DAY, NOW)}
+
+
+def test_a_triplet_of_the_original_that_is_too_old():
+    """One that has expired is of no use, and the triplet is new under our key."""
+    name = b"192.0.2.7/a@example.com/b@example.org"
+    entries = Memory({name: b"%d/%d/3" % (NOW - 90 * DAY, NOW - 40 * DAY)})
+    assert verdicts([(0, request(b"192.0.2.7"))], entries) == ["new"]
+    assert b"192.0.2.0/a@example.com/b@example.org" in entries
+
+
 def test_mapped():
     """An IPv4 client that comes by an IPv6 socket is the same client."""
     steps = [(0, request(b"192.0.2.1")), (400, request(b"::ffff:192.0.2.1"))]
