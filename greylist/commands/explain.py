@@ -18,6 +18,7 @@ from greylist.commands.maillog import request_of
 from greylist.commands.scratch import Overlay, Scratch
 from greylist.filter import Filter
 from greylist.protocol import RequestError, read_requests
+from greylist.purge import RECORD
 from greylist.whitelist import Line
 
 if TYPE_CHECKING:
@@ -160,20 +161,27 @@ def show(explanation: Explanation, settings: Settings) -> None:
         ("request", _described(explanation.request)),
         ("whitelist", explanation.place or _not_whitelisted(explanation, settings)),
     ]
-    rows += [("looked up", f"{output.text(k)}: {_value(v)}") for k, v in explanation.looked_up]
+    rows += [_entry("", *pair) for pair in explanation.looked_up if pair[0] != RECORD]
     if decision.warning:
         rows.append(("warning", decision.warning))
     rows += [("reason", decision.reason), ("answer", decision.action.decode())]
     if explanation.passes is not None:
         when = output.local_time(explanation.passes)
-        words = "if tried again after" if decision.found else "if tried now and again after"
+        words = "if tried again after" if decision.age else "if tried now and again after"
         rows.append(("would pass", f"{words} {when}"))
-    rows += [
-        ("would store", f"{output.text(k)}: {_value(v)}") for k, v in explanation.stored.items()
-    ]
+    stored = explanation.stored.items()
+    rows += [_entry("would store ", *pair) for pair in stored if pair[0] != RECORD]
     width = max(len(name) for name, _ in rows)
     for name, words in rows:
         click.echo(click.style(name.ljust(width), bold=True) + "  " + words)
+
+
+def _entry(label: str, key: bytes, value: bytes | None) -> tuple[str, str]:
+    """Return a row for an entry: what kind it is of, what is about, and what it says."""
+    kind = b"triplet"
+    if key.startswith(b"/"):
+        kind, _, key = key[1:].partition(b"/")
+    return label + output.text(kind), f"{output.text(key)}: {_value(value)}"
 
 
 def _described(request: Request) -> str:
@@ -194,7 +202,7 @@ def _not_whitelisted(explanation: Explanation, settings: Settings) -> str:
 def _value(value: bytes | None) -> str:
     """Return a stored value with its times in words."""
     if value is None:
-        return "nothing"
+        return "not there"
     words = output.text(value)
     fields = words.split("/")
     if len(fields) == 3 and fields[0].isdigit() and fields[1].isdigit():

@@ -42,6 +42,7 @@ def test_a_client_can_be_trusted(host):
     assert verdict(host) == "pass"
     listed = json.loads(host.run("list", "--json").stdout)
     assert (listed["client"], listed["state"]) == ("192.0.2.0", "trusted")
+    assert listed["attempts"] == 5
     assert host.run("forget", "192.0.2.7").stdout == "1 forgotten.\n"
     assert verdict(host) == "greylist"
 
