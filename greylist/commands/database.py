@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 PATIENCE = 10.0
 """Seconds that a command waits for the lock."""
 
-BATCH_SECONDS = 0.004
+BATCH_SECONDS = 0.002
 """What a batch aims to take: a request waits for one batch at most, and should not notice."""
 
 MOST = 20_000

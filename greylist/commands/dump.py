@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import click
 
 from greylist.commands import output, text_form
-from greylist.commands.database import opened, walk
+from greylist.commands.database import opened
+from greylist.store.snapshot import snapshot
 
 if TYPE_CHECKING:
     from greylist.settings import Settings
@@ -21,14 +22,13 @@ def command(settings: Settings, /) -> None:
     A line is the key, a tab and the value; bytes that are not visible ASCII are \\xHH. The
     last line counts the entries, so that a dump cut short is noticed.
 
-    Requests go on meanwhile. Each entry is dumped as it is at one moment between the start
-    and the end; entries are independent of each other, so that is as good as one moment for
-    all.
+    All entries are as they were at one moment, while requests go on: a copy is made first, in
+    $TMPDIR or /tmp, which needs as much room as the database.
 
     \b
     Example:
       greylist dump | gzip > greylist.dump.gz
     """
-    with opened(settings) as store:
-        for line in text_form.write(output.progress(walk(store), "Dumping")):
+    with opened(settings) as store, snapshot(store, settings.database) as entries:
+        for line in text_form.write(output.progress(entries, "Dumping")):
             click.echo(line)

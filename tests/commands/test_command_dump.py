@@ -5,6 +5,9 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import multiprocessing
+import time
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -12,9 +15,13 @@ from hypothesis import strategies as st
 from mailhost import NOW, Host
 
 from greylist.commands import text_form
-from greylist.commands.database import opened
+from greylist.commands.database import opened, to_person, walk
 from greylist.commands.load import merge
 from greylist.commands.scratch import Scratch
+from greylist.store.berkeley import BerkeleyStore
+from greylist.store.directory import lock_path
+from greylist.store.lock import KernelLock
+from greylist.store.snapshot import _has_whole_log, snapshot
 
 ODD = {
     b"192.0.2.0/a\tb\n\\x41#\xff\x00/c": b"1/2/3",
@@ -102,23 +109,73 @@ def test_a_dump_cut_short_is_noticed(host, tmp_path):
     assert len(other.all()) == 3
 
 
-def test_a_dump_takes_part_in_traffic(host):
-    """While entries come and go, each that stays is dumped once, and no request is lost."""
+def _write_pairs(settings, ready):
+    """Change 40 entries that lie far apart, always together, until killed."""
+    lock = KernelLock(lock_path(settings.database), 60)
+    store = BerkeleyStore(settings.database, lock, to_person())
+    for number in itertools.count():
+        value = b"%d/0/0" % (number + 1)
+        store.transact(lambda e, v=value: [e.put(b"%05d/pair/x" % (n * 500), v) for n in range(40)])
+        time.sleep(0.001)  # or the log would be replaced faster than it can be copied
+        if number == 100:
+            ready.set()
+
+
+def test_a_log_that_is_incomplete_is_noticed(tmp_path):
+    """A copy between whose logs one is missing is made again, not recovered."""
+    directory = tmp_path / "x.env"
+    directory.mkdir()
+    for number in (7, 8):
+        (directory / f"log.{number:010}").touch()
+    assert _has_whole_log(str(tmp_path / "x"))
+    (directory / "log.0000000010").touch()
+    assert not _has_whole_log(str(tmp_path / "x"))
+
+
+def test_a_dump_is_of_one_moment(host):
+    """While a writer changes entries together, no dump has some of them changed only."""
+    host.put({b"%05d/single/x" % n: b"%d/0/0" % NOW for n in range(20_000)})
+    context = multiprocessing.get_context("fork")
+    ready = context.Event()
+    writer = context.Process(target=_write_pairs, args=(host.settings, ready), daemon=True)
+    writer.start()
+    try:
+        assert ready.wait(60)
+        numbers = []
+        for _ in range(5):
+            with opened(host.settings) as store, snapshot(store, host.settings.database) as entries:
+                dumped = dict(entries)
+            values = {value for key, value in dumped.items() if b"pair" in key}
+            assert len(values) == 1
+            assert len(dumped) == 20_040
+            numbers.append(int(values.pop().partition(b"/")[0]))
+    finally:
+        writer.kill()
+        writer.join()
+    assert numbers == sorted(set(numbers))
+
+
+def test_a_walk_in_batches_sees_what_stays_once(host):
+    """While entries come and go between the batches, each that stays is seen exactly once."""
     host.put({b"%06d/a/b" % n: b"%d/0/0" % NOW for n in range(0, 4000, 2)})
     with opened(host.settings) as store:
-        from greylist.commands.database import walk
-
         seen = []
         for number, (key, _) in enumerate(walk(store)):
             seen.append(key)
             if number % 500 == 0:
                 store.transact(lambda e, n=number: e.put(b"%06d/a/b" % (2 * n + 1001), b"1/0/0"))
                 store.transact(lambda e, n=number: e.delete(b"%06d/a/b" % (3998 - n)))
-    stays = {b"%06d/a/b" % n for n in range(0, 4000, 2)} - {
-        b"%06d/a/b" % (3998 - n) for n in (0, 500, 1000, 1500, 2000)
-    }
+    gone = range(1998, 4000, 500)
+    stays = {b"%06d/a/b" % n for n in range(0, 4000, 2) if n not in gone}
     assert stays <= set(seen)
     assert all(a < b for a, b in itertools.pairwise(seen))
+
+
+def test_no_room_for_the_copy(host, monkeypatch):
+    """A dump that would fill the disk is refused before it begins."""
+    host.put(ODD)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=4096))
+    assert "no room for a copy" in host.run("dump", code=3).stderr
 
 
 def test_forget_takes_what_matches(host):
