@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from mailhost import NOW, Host
+from mailhost import NOW, Host, place
 
 
 @pytest.fixture
-def host(tmp_path, monkeypatch):
+def host(monkeypatch):
     """Return a fresh host whose clock, for the commands, stands at NOW."""
     monkeypatch.setattr("time.time", lambda: NOW)
     monkeypatch.setenv("TZ", "UTC")
-    return Host(tmp_path)
+    with place() as path:
+        yield Host(path)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 from click.testing import CliRunner
 
@@ -14,6 +17,14 @@ from greylist.commands.database import opened
 
 NOW = 1_800_000_000
 SCRIPT = os.path.join(os.path.dirname(sys.executable), "greylist")
+
+
+@contextlib.contextmanager
+def place():
+    """Make a directory that other users can reach, unlike pytest's own."""
+    with tempfile.TemporaryDirectory(prefix="greylist-test-", dir="/tmp") as directory:
+        os.chmod(directory, 0o711)
+        yield Path(directory)
 
 
 class Host:

@@ -56,6 +56,3 @@ def hand_over(host):
     user = pwd.getpwnam(_user())
     for path in [host.database.parent, *host.database.parent.rglob("*")]:
         os.chown(path, user.pw_uid, user.pw_gid)
-    for directory in [host.path, *host.path.parents]:
-        if directory.stat().st_uid == 0 and not directory.stat().st_mode & 1:
-            os.chmod(directory, 0o711)

@@ -8,7 +8,7 @@ import subprocess
 import time
 
 import pytest
-from mailhost import SCRIPT, Host
+from mailhost import SCRIPT, Host, place
 from peers import ask, postgrey
 from postfix_files import hand_over
 from postfix_files import postfix as write_postfix
@@ -45,9 +45,14 @@ def blocks():
 
 
 @pytest.fixture(scope="module")
-def busy(tmp_path_factory):
+def busy():
     """Return a host with a bit of everything, and the paths by which README calls its files."""
-    host = Host(tmp_path_factory.mktemp("busy"))
+    with place() as path:
+        yield furnish(Host(path))
+
+
+def furnish(host):
+    """Put a bit of everything on a host; return it, and README's names of its files."""
     host.whitelist.write_text(
         "# One regular expression a line, on client_address/sender/recipient.\n"
         "/postmaster@\n@example\\.edu/\nfriend.example.com # always late\n"
