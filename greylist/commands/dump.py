@@ -30,5 +30,5 @@ def command(settings: Settings, /) -> None:
       greylist dump | gzip > greylist.dump.gz
     """
     with opened(settings) as store, snapshot(store, settings.database) as entries:
-        for line in text_form.write(output.progress(entries, "Dumping")):
+        for line in text_form.write(output.progress(entries, "Dumping", printing=True)):
             click.echo(line)

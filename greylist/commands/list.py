@@ -55,7 +55,8 @@ def command(
     now = int(time.time())
     test = Selection(**selectors).test(now)
     with opened(settings) as store:
-        stored = output.progress(walk(store), "Reading")
+        printing = sort is None and not reverse
+        stored = output.progress(walk(store), "Reading", printing=printing)
         found = (entry for entry in entries(stored, settings, now) if test(entry))
         chosen = arrange(found, sort, reverse, limit)
         first = next(chosen, None)

@@ -117,9 +117,14 @@ def coloured(word: str) -> str:
     return click.style(word, fg=COLOURS.get(word))
 
 
-def progress(items: Iterable[T], label: str, length: int | None = None) -> Iterator[T]:
-    """Yield the items, showing how many there were on standard error if it is a terminal."""
-    if not sys.stderr.isatty():
+def progress(
+    items: Iterable[T], label: str, length: int | None = None, printing: bool = False
+) -> Iterator[T]:
+    """Yield the items, showing how many there were on standard error if it is a terminal.
+
+    While the items are being printed, they are progress enough for a terminal.
+    """
+    if not sys.stderr.isatty() or (printing and sys.stdout.isatty()):
         yield from items
         return
     with click.progressbar(

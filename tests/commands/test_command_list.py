@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
+import pty
 import subprocess
 
 import pytest
@@ -160,3 +162,30 @@ def test_a_duration_in_words(seconds, words):
 def test_a_size_in_words():
     """Bytes are counted in powers of 1,024."""
     assert (size(512), size(1536), size(5 << 20)) == ("512 B", "1.5 KiB", "5.0 MiB")
+
+
+def on_a_terminal(host, *arguments):
+    """Return what a command shows on a terminal that is both its outputs."""
+    reader, terminal = pty.openpty()
+    environment = {**os.environ, "GREYLIST_CONFIG": str(host.config), "TERM": "xterm"}
+    with subprocess.Popen(
+        [SCRIPT, *arguments], stdin=terminal, stdout=terminal, stderr=terminal, env=environment
+    ):
+        os.close(terminal)
+        shown = b""
+        with contextlib.suppress(OSError):  # EIO, when the command has ended
+            while data := os.read(reader, 65536):
+                shown += data
+    os.close(reader)
+    return shown
+
+
+def test_a_terminal_gets_colours_and_progress(stocked):
+    """States are coloured; a bar shows what takes long, but never among the rows it fills."""
+    shown = on_a_terminal(stocked, "list")
+    assert b"\x1b[33mwaiting\x1b[0m" in shown
+    assert b"Reading" not in shown
+    assert b"Reading" in on_a_terminal(stocked, "list", "--sort", "first")
+    assert b"today" in on_a_terminal(stocked, "stats")
+    assert b"today" not in stocked.script("stats").stdout
+    assert b"\x1b" not in stocked.script("list").stdout
