@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from types import SimpleNamespace
 
 import pytest
+from click.testing import CliRunner
 from mailhost import NOW
 from postfix_files import hand_over, postfix
 
+from greylist.cli import cli
 from greylist.commands.check_whitelist import complaints
+from greylist.store.record import SIZE, Record
 
 
 @pytest.fixture
@@ -177,3 +181,76 @@ def test_databases_set_aside_are_named(sound):
     aside = f"{sound.database}.{NOW - 100}"
     os.mkdir(aside)
     assert f"damaged at 2027-01-15 07:58:20: {aside}" in findings(sound, 0)[0]
+
+
+def test_the_settings_are_looked_for_where_the_filter_does(sound, monkeypatch):
+    """Without a file the defaults hold; one that is named has to be there."""
+    monkeypatch.setattr("greylist.settings.DEFAULT_PATH", str(sound.path / "none.cf"))
+    options = ["--database", str(sound.database), "check"]
+    result = CliRunner().invoke(cli, options)
+    assert "none.cf: the defaults hold" in result.stdout
+    result = CliRunner().invoke(cli, ["--config", str(sound.path / "no.cf"), *options])
+    assert "no.cf does not exist" in result.stdout
+    assert result.exit_code == 1
+
+
+def test_settings_that_do_not_go_together(sound):
+    """A delay that outlasts the retry window would let nobody through."""
+    sound.configure("delay = 3d")
+    assert findings(sound, 1) == ["error settings: delay is not shorter than retry_window"]
+
+
+def test_postgrey_lists_are_looked_at(sound):
+    """Every list of the settings is read; one that is missing is an error."""
+    clients = sound.path / "clients"
+    clients.write_text("example.com # fine\n192.0.2.0/33\n/(/\nexample.com\n/a(?=b)/\n")
+    sound.configure(f"whitelist_clients = {clients} {sound.path}/gone")
+    found = findings(sound, 1)
+    assert [line.partition("/clients:")[2][:2] for line in found[:4]] == ["2:", "3:", "4:", "5:"]
+    assert "the same as line 1" in found[2]
+    assert "RE2 has no look-around" in found[3]
+    assert found[4].endswith("gone does not exist: it matches nobody")
+
+
+def test_attributes_are_looked_at(sound):
+    """A line about an attribute that matches whatever it is whitelists everybody."""
+    sound.whitelist.write_text("sender=.*\nclient_address=192.0.2.0/24\nclient_name=^mail\n")
+    assert ["1: sender=.*: matches everybody" in line for line in findings(sound, 0)] == [True]
+
+
+@pytest.mark.parametrize(
+    ("free", "files", "words"),
+    [
+        (100 << 20, 1000, "warning disk: 100.0 MiB free"),
+        (8 << 20, 1000, "error disk: 8.0 MiB free"),
+        (1 << 40, 7, "error disk: 7 inodes free"),
+    ],
+)
+def test_a_disk_that_fills_up(sound, monkeypatch, free, files, words):
+    """Little room is a warning, none an error, and inodes are room as well."""
+    space = SimpleNamespace(f_bavail=free, f_frsize=1, f_files=10**6, f_favail=files, f_flag=0)
+    monkeypatch.setattr("os.statvfs", lambda _: space)
+    assert any(words in line for line in findings(sound, int("error" in words)))
+
+
+def test_filters_that_die_in_the_database(sound):
+    """Recoveries in a row are told before the database is set aside for them."""
+    path = f"{sound.database}.lock"
+    with open(path, "r+b") as file:
+        record = Record.unpack(file.read(SIZE))
+        record.attempts = 3
+        file.seek(0)
+        file.write(record.pack())
+    assert "recovered 3 times in a row" in findings(sound, 0)[0]
+
+
+def test_no_postfix_is_no_finding(sound, monkeypatch):
+    """Where there is no postconf there is nothing to look at."""
+    monkeypatch.setattr("shutil.which", lambda *_, **__: None)
+    assert "ok       postfix" in sound.run("check").stdout
+
+
+def test_a_broken_main_cf_is_told(sound):
+    """What postconf complains of is passed on."""
+    (sound.path / "postfix" / "master.cf").write_text("greylist unix - n\n")
+    assert "warning postfix: postconf: " in findings(sound, 0)[0]
