@@ -23,6 +23,7 @@ from greylist.whitelist import Whitelist
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
+    from collections.abc import Iterable
     from types import FrameType
     from typing import NoReturn
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from greylist.protocol import Request
     from greylist.settings import Settings
     from greylist.store import Store
+    from greylist.whitelist import Form
 else:
     import _signal as signal
 
@@ -58,11 +60,14 @@ class Filter:
         if clients or recipients or configuration.greylist_recipients:
             from greylist.postgrey import client_rule, recipient_rule
 
-            warn = self.log.warning
-            self.lists = [Whitelist(path, warn, client_rule) for path in clients]
-            self.lists += [Whitelist(path, warn, recipient_rule) for path in recipients]
-            only = configuration.greylist_recipients
-            self.only = [Whitelist(path, warn, recipient_rule) for path in only]
+            self.lists = self._listed(clients, client_rule)
+            self.lists += self._listed(recipients, recipient_rule)
+            self.only = self._listed(configuration.greylist_recipients, recipient_rule)
+
+    def _listed(self, paths: Iterable[str], form: Form) -> list[Whitelist]:
+        warn = self.log.warning
+        # As in postgrey, a file for local additions need not be there.
+        return [Whitelist(path, warn, form, expected=not path.endswith(".local")) for path in paths]
 
     def _refresh(self) -> None:
         """Read the settings again; with an error in them, keep those that there are."""

@@ -150,7 +150,7 @@ def is_stale(name: bytes, value: bytes, entries: Entries, settings: Settings, no
         rest = name[len(_POOL) :].partition(b"/")[2]
         return entries.get(value + b"/" + rest) is None
     if name.startswith(_INSTANCE):
-        return not value.isdigit() or abs(now - int(value)) > DAY
+        return not (value.isdigit() and len(value) <= 20 and abs(now - int(value)) <= DAY)
     return state_of(name, value, settings, now) == "expired"
 
 

@@ -58,16 +58,18 @@ def rule(line: bytes) -> Rule | None:
     """Return the attribute and pattern of a line of ``nogreylist``, or nothing.
 
     Raises:
-        ValueError: an attribute is named, and nothing about it.
+        ValueError: an attribute is named, and nothing about it that could match.
     """
     pattern = line.rstrip()
     if not pattern or pattern.startswith(b"#"):
         return None
     name, equals, value = pattern.partition(b"=")
-    if not equals or name not in ATTRIBUTES:
+    if not equals or name.strip() not in ATTRIBUTES:
         return b"", pattern
     if not value:
         raise ValueError("matches everybody")
+    if name != name.strip() or value != value.strip():
+        raise ValueError("white space beside the equals sign")
     return name, value
 
 
@@ -195,10 +197,25 @@ def _value(name: bytes, request: Request | None) -> bytes | None:
 class Whitelist:
     """A whitelist file that is read again when it changes."""
 
-    __slots__ = ("_file", "_form", "_patterns", "_warn")
+    __slots__ = ("_expected", "_file", "_form", "_patterns", "_warn")
 
-    def __init__(self, path: str, warn: Callable[[str], object], form: Form = rule) -> None:
-        """Args: path: the file; warn: is told what is wrong with it; form: how a line is read."""
+    def __init__(
+        self,
+        path: str,
+        warn: Callable[[str], object],
+        form: Form = rule,
+        *,
+        expected: bool = False,
+    ) -> None:
+        """Read nothing yet.
+
+        Args:
+            path: the file.
+            warn: is told what is wrong with it, a line at a time.
+            form: how a line is read.
+            expected: that there is no such file is worth a warning.
+        """
+        self._expected = expected
         self._file = File(path)
         self._warn = warn
         self._form = form
@@ -216,6 +233,8 @@ class Whitelist:
             text = self._file.read()
         except FileNotFoundError:
             text = b""
+            if self._expected:
+                self._warn(f"{path} does not exist: nobody is on that list")
         except OSError as error:
             self._warn(f"cannot read {path}: {error.strerror}; keeping the list as it was")
             return

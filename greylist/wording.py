@@ -28,7 +28,7 @@ def deferral(request: Request, settings: Settings, missing: int) -> bytes:
         # Last what a client can choose, so that nothing in it is replaced.
         text = text.replace(b"%r", domain)
     at_rcpt = request.get(b"protocol_state") == b"RCPT" and b"etrn_domain" in request
-    if at_rcpt and not text[:1].isdigit():
+    if at_rcpt and not settings.reply[:1].isdigit():
         text = b"4.2.0 " + text
     return settings.action.encode() + b" " + text
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hypothesis
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -117,6 +118,7 @@ def test_exact_address():
     assert identify(client(b"unknown", b"2001:db8::7"), settings) == b"2001:db8::7"
 
 
+@hypothesis.settings(deadline=None)
 @given(st.binary(max_size=80), st.binary(min_size=1, max_size=40))
 def test_any_bytes(name, address):
     """Whatever the name and address, an identity is not empty and a domain has no slash."""

@@ -12,6 +12,7 @@ import pytest
 from greylist import settings
 from greylist.filter import Filter
 from greylist.log import Log
+from greylist.policy import decide
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -169,6 +170,43 @@ def test_lists(site):
     assert filter.answer(REQUEST | {b"recipient": b"c@example.net"}) == PASS
     only.write_text("example.org\nexample.net\n")
     assert filter.answer(REQUEST | {b"recipient": b"c@example.net"}) == DEFER
+    filter.store.close()
+
+
+def test_a_list_that_is_not_there(site):
+    """A list that the settings name has to be there; one for local additions need not."""
+    site.write(f"whitelist_clients = {site.directory}/none {site.directory}/none.local\n")
+    filter = site.filter()
+    assert [filter.answer(REQUEST), filter.answer(REQUEST)] == [DEFER, DEFER]
+    warnings = [line for line in site.log.lines if "warning" in line]
+    path = site.directory / "none"
+    assert warnings == [f"warning: {path} does not exist: nobody is on that list"]
+    (site.directory / "none.local").write_text("192.0.2\n")
+    assert filter.answer(REQUEST) == PASS
+    filter.store.close()
+
+
+def test_purging_in_a_real_database(site):
+    """In Berkeley DB too, new triplets delete the old ones and their records, and no others."""
+    filter = site.filter()
+    filter.answer(REQUEST)
+    names = [REQUEST | {b"client_name": b"mail.example.com", b"sender": b"s%x@x" % n}
+             for n in range(200)]  # fmt: skip
+    start = 1_790_000_000
+    for at, old in enumerate(names):
+        filter.store.transact(lambda e: decide(old, e, filter.settings, start + at))  # noqa: B023
+
+    def old_ones(entries):
+        return [name for name, _ in entries.after(b"", 9999) if b"/s" in name]
+
+    assert len(filter.store.transact(old_ones)) == 400
+    late = start + 3 * 86400
+    for at in range(0, 7200, 90):
+        new = REQUEST | {b"recipient": b"new%d@example.org" % at}
+        filter.store.transact(lambda e: decide(new, e, filter.settings, late + at))  # noqa: B023
+    assert filter.store.transact(old_ones) == []
+    kept = filter.store.transact(lambda entries: entries.after(b"", 9999))
+    assert sum(b"/new" in name for name, _ in kept) == 80
     filter.store.close()
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import ipaddress
 
+import hypothesis
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -38,6 +39,7 @@ def test_network(address, prefixes, expected):
     assert network(address, *prefixes) == expected
 
 
+@hypothesis.settings(deadline=None)
 @given(st.ip_addresses(v=4), st.integers(1, 32))
 def test_ipv4_as_ipaddress_has_it(address, prefix):
     """The network of an IPv4 address is the one that the standard library finds."""
@@ -45,6 +47,7 @@ def test_ipv4_as_ipaddress_has_it(address, prefix):
     assert network(str(address).encode(), prefix, 64) == str(expected).encode()
 
 
+@hypothesis.settings(deadline=None)
 @given(st.ip_addresses(v=6), st.integers(1, 128))
 def test_ipv6_as_ipaddress_has_it(address, prefix):
     """The network of an IPv6 address is the one that the standard library finds."""
@@ -55,6 +58,7 @@ def test_ipv6_as_ipaddress_has_it(address, prefix):
     assert ipaddress.ip_address(found.decode()) == expected
 
 
+@hypothesis.settings(deadline=None)
 @given(st.binary(max_size=60))
 def test_any_bytes(text):
     """Any bytes are an address or none, a network or a ValueError, and nothing else."""

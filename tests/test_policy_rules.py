@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hypothesis
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from memory import Memory
 
 from greylist import __version__, policy
@@ -257,6 +260,7 @@ def test_purge_deletes_what_has_expired():
         b"/client/b": b"%d/%d/7" % (NOW - 90 * DAY, NOW - 36 * DAY),
         b"/instance/1.1": b"%d" % (NOW - 2 * DAY),
         b"/instance/1.3": b"nonsense",
+        b"/instance/1.4": b"9" * 9999,
     }
     entries.update(kept)
     entries.update(gone)
@@ -333,7 +337,20 @@ def test_clock_that_goes_back():
     assert not any(name.startswith(b"10.0.") for name in entries)
 
 
-@pytest.mark.parametrize("value", [b"", b"x", b"1", b"1/2", b"/2/3", b"-1/5/x", b"\xff/\xff/\xff"])
+def test_clocks_a_little_apart():
+    """Filters that read the clock in another order than they get the lock stop no purging."""
+    entries = Memory()
+    for number in range(50):
+        entries[b"10.0.%d.0/a/b" % number] = b"%d/0/0" % (NOW - 3 * DAY)
+    for at in range(0, 3 * HOUR, 20):
+        traffic(entries, at + 2, 1)
+        traffic(entries, at, 1)
+    assert not any(name.startswith(b"10.0.") for name in entries)
+
+
+@pytest.mark.parametrize(
+    "value", [b"", b"x", b"1", b"1/2", b"/2/3", b"-1/5/x", b"\xff/\xff/\xff", b"9" * 9999 + b"/1/x"]
+)
 def test_purge_position_of_no_use(value):
     """A record of the purging that does not parse is begun anew."""
     entries = Memory({b"/purge": value, b"10.0.0.0/a/b": b"%d/0/0" % (NOW - 3 * DAY)})
@@ -484,6 +501,7 @@ def test_reply_with_a_hostile_recipient(recipient, domain):
     [
         (b"RCPT", "wait", b"defer_if_permit 4.2.0 wait"),
         (b"RCPT", "4.7.1 wait", b"defer_if_permit 4.7.1 wait"),
+        (b"RCPT", "%s to wait", b"defer_if_permit 4.2.0 300 to wait"),
         (b"DATA", "wait", b"defer_if_permit wait"),
     ],
 )
@@ -565,6 +583,51 @@ def test_off():
     """Switched off, everything is let through, and no whitelist or entry is looked at."""
     decision = policy.screen(request(), None, mode="off")
     assert (decision.action, decision.reason) == (b"dunno", "mode=off")
+
+
+# Any bytes
+
+VALUES = st.one_of(
+    st.binary(max_size=30),
+    st.builds(b"%d/%d/%d".__mod__, st.tuples(*[st.integers(0, 3 * 10**9)] * 3)),
+)
+
+
+class Anything(Memory):
+    """Entries that may be anything."""
+
+    def __init__(self, data) -> None:
+        super().__init__()
+        self._data = data
+
+    def get(self, key):
+        """Return what was stored, or else anything."""
+        if key not in self and self._data.draw(st.booleans()):
+            self[key] = self._data.draw(VALUES)
+        return super().get(key)
+
+
+@hypothesis.settings(deadline=None)
+@given(st.data())
+def test_any_bytes(data):
+    """Whatever a client sends and whatever is stored, there is one answer, in one line."""
+    printable = st.binary(max_size=60).map(lambda value: value.replace(b"\n", b""))
+    names = "client_address client_name sender recipient instance protocol_state etrn_domain"
+    what = {name.encode(): data.draw(printable) for name in names.split()}
+    what[b"client_address"] = what[b"client_address"] or b"unknown"
+    entries = Anything(data)
+    options = {
+        "pool": data.draw(st.sampled_from(["network", "domain", "off"])),
+        "header": data.draw(st.sampled_from(["yes", "no"])),
+        "reply": data.draw(st.sampled_from(["wait", "%s %r %c"])),
+    }
+    for at in (0, 10, 400):
+        decision = decide(what, entries, settings(**options), NOW + at)
+        verb = decision.action.split(b" ")[0]
+        assert verb in {b"dunno", b"defer_if_permit", b"PREPEND"}
+        assert b"\n" not in decision.action
+    for name in [name for name in entries if not name.startswith(b"/")]:
+        assert state_of(name, entries[name], settings(**options), NOW) != "trusted"
 
 
 # Settings

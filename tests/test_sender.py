@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hypothesis
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -84,12 +85,14 @@ def test_other_senders(sender, expected):
     assert normalize(sender) == expected
 
 
+@hypothesis.settings(deadline=None)
 @given(st.binary(max_size=512))
 def test_any_bytes(sender):
     """Any bytes have a normal form, which is its own normal form's in length or shorter."""
     assert len(normalize(sender)) <= len(sender)
 
 
+@hypothesis.settings(deadline=None)
 @given(
     st.sampled_from(
         [b"prvs=0123abcdef=", b"srs0=a=b=c.example=", b"SRS1=a=b.example==c=d=e.example="]

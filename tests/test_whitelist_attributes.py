@@ -97,6 +97,8 @@ def test_the_line_is_known():
         (b"client_address=192.0.2.0/40", "the prefix length is out of range"),
         (b"client_address=", "matches everybody"),
         (b"sender=", "matches everybody"),
+        (b"sender = ^a@", "white space beside the equals sign"),
+        (b"sender= ^a@", "white space beside the equals sign"),
         (b"sender=(", ""),
     ],
 )
