@@ -43,11 +43,7 @@ def _file(settings: Settings, subject: str, path: str, form: Form) -> Findings:
         with acting_as_owner(os.path.dirname(settings.database)), open(path, "rb") as file:
             text = file.read()
     except FileNotFoundError:
-        if subject == "whitelist":
-            yield Finding("ok", subject, f"no {path}: it whitelists nobody")
-        else:
-            words = f"{path} does not exist: it matches nobody"
-            yield Finding("error", subject, words, f"touch {path}")
+        yield _missing(subject, path)
         return
     except OSError as error:
         words = f"{path}: {error.strerror}; the filter does without it"
@@ -58,6 +54,14 @@ def _file(settings: Settings, subject: str, path: str, form: Form) -> Findings:
     if not any(finding.level == "error" for finding in findings):
         number = sum(bool(line.strip()) and line[:1] != b"#" for line in text.split(b"\n"))
         yield Finding("ok", subject, f"{path}: {number} line{'' if number == 1 else 's'}")
+
+
+def _missing(subject: str, path: str) -> Finding:
+    # As in postgrey, a file for local additions need not be there.
+    if subject == "whitelist" or path.endswith(".local"):
+        return Finding("ok", subject, f"no {path}: it matches nobody")
+    meant = "is greylisted" if subject == "greylist_recipients" else "is whitelisted by it"
+    return Finding("error", subject, f"{path} does not exist: nobody {meant}", f"touch {path}")
 
 
 def _lines(subject: str, path: str, text: bytes, form: Form) -> Findings:

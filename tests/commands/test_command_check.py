@@ -204,12 +204,13 @@ def test_postgrey_lists_are_looked_at(sound):
     """Every list of the settings is read; one that is missing is an error."""
     clients = sound.path / "clients"
     clients.write_text("example.com # fine\n192.0.2.0/33\n/(/\nexample.com\n/a(?=b)/\n")
-    sound.configure(f"whitelist_clients = {clients} {sound.path}/gone")
+    sound.configure(f"whitelist_clients = {clients} {sound.path}/gone {sound.path}/gone.local")
     found = findings(sound, 1)
     assert [line.partition("/clients:")[2][:2] for line in found[:4]] == ["2:", "3:", "4:", "5:"]
     assert "the same as line 1" in found[2]
     assert "RE2 has no look-around" in found[3]
-    assert found[4].endswith("gone does not exist: it matches nobody")
+    assert found[4].endswith("gone does not exist: nobody is whitelisted by it")
+    assert len(found) == 5
 
 
 def test_attributes_are_looked_at(sound):
