@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from mailhost import NOW, Host, place
+
+from .mailhost import NOW, Host, place
 
 
 @pytest.fixture

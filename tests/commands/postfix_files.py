@@ -7,7 +7,8 @@ import pwd
 import shutil
 
 import pytest
-from mailhost import SCRIPT
+
+from .mailhost import SCRIPT
 
 MASTER = "greylist unix - n {chroot} - {limit} spawn user={user} argv={program}\n"
 MAIN = """\

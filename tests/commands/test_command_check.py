@@ -9,12 +9,13 @@ from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner
-from mailhost import NOW
-from postfix_files import hand_over, postfix
 
 from greylist.cli import cli
 from greylist.commands.check_whitelist import complaints
 from greylist.store.record import SIZE, Record
+
+from .mailhost import NOW
+from .postfix_files import hand_over, postfix
 
 
 @pytest.fixture

@@ -12,7 +12,6 @@ from types import SimpleNamespace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from mailhost import NOW, Host
 
 from greylist.commands import text_form
 from greylist.commands.database import opened, to_person, walk
@@ -22,6 +21,8 @@ from greylist.store.berkeley import BerkeleyStore
 from greylist.store.directory import lock_path
 from greylist.store.lock import KernelLock
 from greylist.store.snapshot import _has_whole_log, snapshot
+
+from .mailhost import NOW, Host
 
 ODD = {
     b"192.0.2.0/a\tb\n\\x41#\xff\x00/c": b"1/2/3",

@@ -6,7 +6,8 @@ import json
 import re
 
 import pytest
-from mailhost import NOW
+
+from .mailhost import NOW
 
 ASKED = [
     "--client-address",

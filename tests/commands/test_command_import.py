@@ -7,12 +7,13 @@ import os
 import subprocess
 import time
 
-import peers
 import pytest
-from mailhost import NOW
 
 from greylist.commands.foreign import Row, split, translate
 from greylist.settings import Settings
+
+from . import peers
+from .mailhost import NOW
 
 PERL = r"""
 use DB_File;

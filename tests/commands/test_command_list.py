@@ -10,10 +10,11 @@ import pty
 import subprocess
 
 import pytest
-from mailhost import NOW, SCRIPT
 
 from greylist.commands.output import duration, size
 from greylist.commands.selection import client_test, glob_test
+
+from .mailhost import NOW, SCRIPT
 
 WAITING = b"192.0.2.0/ann@example.com/bob@example.org"
 PASSED = b"198.51.100.0//bob@example.org"

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 
 import pytest
-from mailhost import NOW
+
+from .mailhost import NOW
 
 HOUR, DAY = 3600, 86400
 KEY = b"192.0.2.0/ann@example.com/bob@example.org"

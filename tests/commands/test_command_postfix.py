@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
-import sys
 
 import pytest
 
-sys.path.append(os.path.dirname(os.path.dirname(__file__)))
 harness = pytest.importorskip("postfix_harness")
 
 pytestmark = [

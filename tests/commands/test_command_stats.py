@@ -10,9 +10,10 @@ import stat
 import subprocess
 
 import pytest
-from mailhost import NOW
 
 from greylist.commands.figures import Figures
+
+from .mailhost import NOW
 
 HOUR, DAY = 3600, 86400
 

@@ -6,12 +6,13 @@ import os
 import re
 import subprocess
 
-import peers
 import pytest
 
 from greylist.cli import COMMANDS, cli
 from greylist.commands import manual
 from greylist.settings import SETTINGS
+
+from . import peers
 
 DIRECTORY = os.path.join(os.path.dirname(__file__), "..", "..", "man")
 

@@ -8,13 +8,14 @@ import subprocess
 import time
 
 import pytest
-from mailhost import SCRIPT, Host, place
-from peers import ask, postgrey
-from postfix_files import hand_over
-from postfix_files import postfix as write_postfix
-from test_command_replay import story
 
 from greylist.cli import COMMANDS
+
+from .mailhost import SCRIPT, Host, place
+from .peers import ask, postgrey
+from .postfix_files import hand_over
+from .postfix_files import postfix as write_postfix
+from .test_command_replay import story
 
 ROOT = os.path.join(os.path.dirname(__file__), "..", "..")
 PAGES = [

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
-from mailhost import Host, place
 
 from greylist.commands.database import opened
 from greylist.commands.scratch import Overlay, Scratch
+
+from .mailhost import Host, place
 
 KEYS = st.sampled_from([b"a", b"b", b"c", b"ca", b"d"])
 CALLS = st.lists(
