@@ -115,7 +115,7 @@ def _prose(text: str) -> Iterator[str]:
         lines = paragraph.split("\n")
         if lines[0].strip(" ") == "\b":
             yield ".PP\n.nf"
-            yield from map(_escape, textwrap.dedent("\n".join(lines[1:])).split("\n"))
+            yield from map(_escape, textwrap.dedent("\n".join(lines[1:])).rstrip().split("\n"))
             yield ".fi"
         elif paragraph.strip():
             yield ".PP"
