@@ -100,7 +100,7 @@ def test_what_the_whitelist_suggests(subject):
 
 def test_readme_by_hand(tmp_path):
     """What README shows of the work by hand is what happens."""
-    (block,) = blocks("console")
+    block = blocks("console")[0]  # the others: commands/test_readme_commands.py
     parts = re.split(r"(?m)^\$ (.*)\n", block)[1:]
     commands, outputs = parts[::2], parts[1::2]
     show = "} >out 2>err; cat err out; echo -n @@@\n"
