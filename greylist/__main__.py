@@ -14,9 +14,9 @@ def main() -> None:
 
         filter.main()
     else:
-        from greylist.cli import cli
+        from greylist.cli import run
 
-        cli(prog_name="greylist")
+        run()
 
 
 if __name__ == "__main__":

@@ -175,3 +175,14 @@ def cli(context: click.Context, /, config: str | None, log_to: str, **options: A
         if log_to == "stderr":
             log.to_stderr(only=True)
         filter.main(configuration, log)
+
+
+def run() -> None:
+    """Run the command line; what is wrong with it must not reach Postfix as a reply."""
+    if not filter.is_spawned():
+        cli(prog_name="greylist")
+    try:
+        cli(prog_name="greylist", standalone_mode=False)
+    except click.ClickException as error:
+        Log().fatal(error.format_message())
+        sys.exit(1)

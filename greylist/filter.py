@@ -8,6 +8,7 @@ main.cf decides, not a failure that looks like an answer.
 from __future__ import annotations
 
 import os
+import stat
 import time
 
 from greylist import policy, settings
@@ -202,6 +203,11 @@ def main(configuration: Settings | None = None, log: Log | None = None) -> NoRet
     finally:
         # No destructor runs: closing a database that is not ours any more would damage it.
         os._exit(status)
+
+
+def is_spawned() -> bool:
+    """Return whether standard output and standard error are one socket, as under spawn(8)."""
+    return os.path.sameopenfile(1, 2) and stat.S_ISSOCK(os.fstat(2).st_mode)
 
 
 def _guard_descriptors() -> None:

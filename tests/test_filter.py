@@ -72,6 +72,15 @@ def test_standard_error_is_off_the_wire(place):
     assert filter.wait(10) == 1
 
 
+@pytest.mark.parametrize("arguments", [["--dely", "1m"], ["--delay", "soon"], ["chek"]])
+def test_wrong_options_leave_no_byte_on_the_wire(place, arguments):
+    """A mistake in the options of master.cf is no reply either."""
+    filter, wire = spawned(place, *arguments)
+    with wire:
+        assert wire.recv(4096) == b""
+    assert filter.wait(10) == 1
+
+
 def test_log_asked_for_on_standard_error(place):
     """A log that was asked for on standard error goes there, wherever that leads."""
     filter, wire = spawned(place, "--log", "stderr")
