@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import TypeVar
 
+    from benchmarks.contenders import Spawned
     from benchmarks.loader import Load
 
     T = TypeVar("T")
@@ -64,12 +65,14 @@ class Bench:
         quick: seconds a row, for whoever works on it; the numbers mean little.
         full: with the rows that take minutes.
         sink: where the log lines go.
+        databases: those that rows/data.py has filled, by their number of triplets.
     """
 
     def __init__(self, directory: str, quick: bool, full: bool) -> None:
         self.quick = quick
         self.full = full
         self.sink = Sink()
+        self.databases: dict[int, Spawned] = {}
         self._directory = directory
         self._begin = time.monotonic()
         self._places = 0
