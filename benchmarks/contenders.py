@@ -15,7 +15,7 @@ import sys
 import sysconfig
 import time
 
-from benchmarks.loader import PATIENCE, Wire
+from benchmarks.loader import PATIENCE, LoadError, Wire
 
 EXAMPLE = "/usr/share/doc/postfix/examples/smtpd-policy/greylist.pl"
 _SPAWNER = os.path.join(os.path.dirname(__file__), "spawner.py")
@@ -97,13 +97,19 @@ class Spawned(Contender):
             return [int(number) for number in file.read().split()]
 
     def stop(self) -> None:
-        end = time.monotonic() + PATIENCE
-        while self.pids() and time.monotonic() < end:
-            time.sleep(0.01)  # its connections are closed, so they end
         assert self._spawner
-        self._spawner.terminate()
-        self._spawner.wait()
-        self._spawner = None
+        end = time.monotonic() + PATIENCE
+        try:
+            while self.pids():  # its connections are closed, so they end
+                if time.monotonic() > end:
+                    raise LoadError(f"{self.name}: still serving")
+                time.sleep(0.01)
+        finally:
+            for pid in self.pids():
+                os.kill(pid, signal.SIGKILL)
+            self._spawner.terminate()
+            self._spawner.wait()
+            self._spawner = None
 
     def spawn(self) -> Wire:
         """Return pipes to a process of its own."""

@@ -11,11 +11,14 @@ from __future__ import annotations
 import sys
 import time
 
+from bsddb3 import db
+
 from benchmarks import traffic
 from greylist import policy, settings
 from greylist.log import Log
 from greylist.store.berkeley import BerkeleyStore
 from greylist.store.directory import check, lock_path
+from greylist.store.environment import open_environment
 from greylist.store.lock import KernelLock
 
 TYPE_CHECKING = False
@@ -75,6 +78,10 @@ def main(what: str, count: str = "0") -> None:
     if what == "fill":
         fill(store, configuration, int(count))
         store.close()
+        # The file on the disk now holds them all, so that its size tells something.
+        environment = open_environment(path, configuration.durable)
+        environment.txn_checkpoint(0, 0, db.DB_FORCE)
+        environment.close()
     else:
         walk(store, delete=what == "purge")
 

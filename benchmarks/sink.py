@@ -45,7 +45,10 @@ class Sink:
         self._child = os.fork()
         if self._child == 0:
             try:
-                self._receive(server)
+                # Or a connection that the parent closes would stay open in here.
+                os.dup2(server.fileno(), 3)
+                os.closerange(4, os.sysconf("SC_OPEN_MAX"))
+                self._receive(socket.socket(fileno=3))
             finally:
                 os._exit(1)
         server.close()
