@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import TypeVar
 
-    from benchmarks.contenders import Spawned
+    from benchmarks.rows.data import Filled
     from benchmarks.loader import Load
 
     T = TypeVar("T")
@@ -72,7 +72,7 @@ class Bench:
         self.quick = quick
         self.full = full
         self.sink = Sink()
-        self.databases: dict[int, Spawned] = {}
+        self.databases: dict[int, Filled] = {}
         self._directory = directory
         self._begin = time.monotonic()
         self._places = 0

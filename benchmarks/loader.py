@@ -101,6 +101,13 @@ class Load:
         self.waits = sorted(waits)
         self.shares = shares
 
+    @classmethod
+    def joined(cls, loads: list[Load]) -> Load:
+        """Return several runs over the same connections as one."""
+        shares = [sum(each) for each in zip(*(load.shares for load in loads), strict=True)]
+        waits = [wait for load in loads for wait in load.waits]
+        return cls(sum(load.seconds for load in loads), waits, shares)
+
     @property
     def rate(self) -> float:
         """Requests a second."""

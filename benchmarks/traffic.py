@@ -45,11 +45,12 @@ def triplet(number: int) -> tuple[str, str, str]:
     """Return the client, sender and recipient of this number, below 2**32.
 
     Neighbouring numbers land far apart in a sorted database, as real traffic does. Addresses
-    are of 198.18.0.0/15, which is set aside for benchmarks (RFC 2544).
+    are of 198.18.0.0/15, which is set aside for benchmarks (RFC 2544). The senders look like no
+    mailing list's with a number in it, since some peers leave those numbers out.
     """
     mixed = number * 2654435761 % 2**32  # odd, so no two numbers meet
     client = f"198.{18 + (mixed >> 31)}.{mixed >> 8 & 255}.{mixed & 255}"
-    return client, f"bounce-{mixed:08x}@news.example.com", f"person{mixed >> 20}@example.org"
+    return client, f"bounce-{mixed:08x}q@news.example.com", f"person{mixed >> 20}@example.org"
 
 
 def request(number: int) -> bytes:

@@ -11,7 +11,7 @@ from statistics import median
 
 from benchmarks import contenders, traffic
 from benchmarks.bench import Table, micro, milli, rate, times, wait
-from benchmarks.loader import alone, together
+from benchmarks.loader import Load, LoadError, alone, together
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from benchmarks.bench import Bench
     from benchmarks.contenders import Spawned
-    from benchmarks.loader import Load, Wire
+    from benchmarks.loader import Wire
 
 
 def whitelist(bench: Bench) -> list[Table]:
@@ -81,24 +81,33 @@ def _starter(contender: Spawned) -> Callable[[], float]:
     return start
 
 
-def filled(bench: Bench, count: int) -> Spawned:
-    """Return our filter over a database of this many triplets, made once a run."""
+class Filled:
+    """Our filter over a database that was filled before.
+
+    Attributes:
+        disk: bytes that the database takes on the disk.
+        length: bytes of all keys and values.
+    """
+
+    def __init__(self, directory: str, count: int) -> None:
+        self.contender = contenders.ours(directory, traffic.whitelist(200))
+        told = subprocess.run(
+            [sys.executable, "-m", "benchmarks.fill", str(count)],
+            check=True,
+            cwd=os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))),
+            env=self.contender.environment,
+            stdout=subprocess.PIPE,
+        ).stdout.split()
+        self.length = int(told[1])
+        self.disk = os.stat(os.path.join(directory, "db", "greylist.db")).st_blocks * 512
+
+
+def filled(bench: Bench, count: int) -> Filled:
+    """Return a database of this many triplets, made once a run."""
     if count not in bench.databases:
         bench.say(f"making a database of {count:,} triplets")
-        contender = contenders.ours(bench.place(), traffic.whitelist(200))
-        _person(contender, "fill", str(count)).wait()
-        bench.databases[count] = contender
+        bench.databases[count] = Filled(bench.place(), count)
     return bench.databases[count]
-
-
-def _person(contender: Spawned, *arguments: str) -> subprocess.Popen[bytes]:
-    """Start what a person would run, over a contender's database."""
-    root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-    return subprocess.Popen(
-        [sys.executable, "-m", "benchmarks.person", *arguments],
-        cwd=root,
-        env=contender.environment,
-    )
 
 
 def size(bench: Bench) -> list[Table]:
@@ -108,7 +117,7 @@ def size(bench: Bench) -> list[Table]:
         counts = [*counts, 10**7]
     asked = bench.pick(2000, 500)
     chance = random.Random(1)
-    wires = {count: filled(bench, count).spawn() for count in counts}
+    wires = {count: filled(bench, count).contender.spawn() for count in counts}
     fresh = {count: count for count in counts}
 
     def known(count: int) -> Load:
@@ -119,7 +128,6 @@ def size(bench: Bench) -> list[Table]:
         fresh[count] += asked
         return alone(wires[count], traffic.requests(asked, fresh[count] - asked))
 
-    disk = {count: _disk(filled(bench, count)) / count for count in counts}
     runs: dict[str, Callable[[], Load]] = {}
     for count in counts:
         wires[count].ask(traffic.request(0))
@@ -131,7 +139,7 @@ def size(bench: Bench) -> list[Table]:
     table = Table(
         "Size of the database",
         "triplets | a known one | ÷ 10³ | a new one | ÷ 10³ | disk, bytes a triplet "
-        "| key and value, bytes",
+        "| keys and values, bytes a triplet",
         "A random triplet each time, one connection, the default cache. What is known was stored "
         "in random order, as mail comes.",
     )
@@ -140,7 +148,9 @@ def size(bench: Bench) -> list[Table]:
         for kind in "known", "new":
             cost = 1 / rate(seen[f"{kind} {count}"])
             cells += [micro(cost), times(cost * rate(seen[f"{kind} 1000"]))]
-        table.add(f"{count:,}", *cells, f"{disk[count]:.0f}", f"{_length():.0f}")
+        database = filled(bench, count)
+        bytes_each = database.disk / count, database.length / count
+        table.add(f"{count:,}", *cells, *(f"{each:.0f}" for each in bytes_each))
     if bench.full:
         for kind in "known", "new":
             growth = rate(seen[f"{kind} 1000"]) / rate(seen[f"{kind} {counts[-1]}"])
@@ -148,45 +158,38 @@ def size(bench: Bench) -> list[Table]:
     return [table]
 
 
-def _disk(contender: Spawned) -> int:
-    """Return the bytes that a database takes on the disk."""
-    return os.stat(os.path.join(contender.directory, "db", "greylist.db")).st_blocks * 512
-
-
-def _length() -> float:
-    """Return the mean length of a triplet's key and value, in bytes."""
-    keys = ["/".join(traffic.triplet(number)) for number in range(1000)]
-    return sum(map(len, keys)) / len(keys) + len(f"{int(time.time())}/0/0")
-
-
 def walk(bench: Bench) -> list[Table]:
-    """Measure how long requests wait while a person walks through a big database."""
+    """Measure how long requests wait while a person works on a big database."""
     count = bench.pick(10**6, 10**5)
-    contender = filled(bench, count)
+    contender = filled(bench, count).contender
     contender.start()
     wires = [contender.connect() for _ in range(4)]
     sources = [traffic.cycle(traffic.requests(1000), 250 * number) for number in range(4)]
-    seconds = bench.pick(2.0, 0.5)
 
-    def beside(*what: str) -> Load:
-        person = _person(contender, *what) if what else None
-        try:
-            if person:
-                time.sleep(0.5)  # it starts
-            return together(wires, sources, seconds)
-        finally:
-            if person:
-                person.terminate()
-                person.wait()
+    def beside(command: str = "") -> Load:
+        """Return the load while the command runs, or of three seconds without one."""
+        if not command:
+            return together(wires, sources, bench.pick(3.0, 0.5))
+        person = subprocess.Popen(
+            [contenders.program(), command],
+            env=contender.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+        )
+        loads = [together(wires, sources, 0.2)]
+        while person.poll() is None:
+            loads.append(together(wires, sources, 0.2))
+        if person.returncode:
+            raise LoadError(f"greylist {command} failed")
+        return Load.joined(loads)
 
     for number, wire in enumerate(wires):
         wire.ask(traffic.request(number))
     try:
-        seen = bench.interleave(
-            bench.pick(5, 2),
-            {"nobody": beside, "a walk": lambda: beside("walk"), "a purge": lambda: beside("purge")},
-            "beside a person's command",
-        )
+        runs: dict[str, Callable[[], Load]] = {"nobody": beside}
+        for command in "dump", "purge":
+            runs[command] = lambda command=command: beside(command)
+        seen = bench.interleave(bench.pick(3, 1), runs, "beside a person's command")
     finally:
         for wire in wires:
             wire.close()
@@ -194,12 +197,13 @@ def walk(bench: Bench) -> list[Table]:
     table = Table(
         "A person's command beside traffic",
         "beside | requests/s | median wait | p99 | p99.9 | max, median of rounds | max added",
-        f"4 busy connections over {count:,} triplets, while somebody walks through all of them.",
+        f"4 busy connections over {count:,} triplets, while a command walks through all of them. "
+        "The first purge has a tenth of them to delete.",
     )
-    alone_max = wait(seen["nobody"], 1)
+    quiet = wait(seen["nobody"], 1)
     for name, loads in seen.items():
         waits = [milli(wait(loads, share)) for share in (0.5, 0.99, 0.999, 1)]
-        added = wait(loads, 1) - alone_max
+        added = wait(loads, 1) - quiet
         table.add(name, f"{rate(loads):,.0f}", *waits, milli(max(added, 0)))
         if name != "nobody":
             table.must(f"≤ 25 ms added to the longest wait beside {name}", added * 1e3, 25)

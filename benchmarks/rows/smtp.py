@@ -256,7 +256,7 @@ def postfix(bench: Bench) -> list[Table]:
     postgrey.start()
     try:
         server.start()
-        seconds = bench.pick(3.0, 1.0)
+        seconds = bench.pick(2.0, 1.0)
         runs = {name: _runner(server.port(name), seconds) for name in server.restrictions}
         for run in runs.values():
             run()  # smtpd(8) and the filters start

@@ -37,7 +37,7 @@ def connections(bench: Bench) -> list[Table]:
 
 
 def _connections(bench: Bench, field: list[Contender], count: int) -> Table:
-    seconds = bench.pick(2.0, 0.5)
+    seconds = bench.pick(1.5, 0.5)
     wires = {contender.name: _open(contender, count) for contender in field}
     try:
         runs = {name: _loader(some, seconds) for name, some in wires.items()}
