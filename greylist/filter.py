@@ -23,7 +23,6 @@ from greylist.whitelist import Whitelist
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
-    from collections.abc import Callable
     from types import FrameType
     from typing import NoReturn
 
@@ -49,8 +48,8 @@ class Filter:
         self.whitelist = Whitelist(configuration.whitelist, log.warning)
         self.store: Store | None = None
 
-    def answer(self, request: Request, write: Callable[[bytes], object]) -> None:
-        """Write the reply to a request, then log it.
+    def answer(self, request: Request) -> bytes:
+        """Return the reply to a request.
 
         Raises:
             RequestError: the request is of a type that is not known.
@@ -69,10 +68,8 @@ class Filter:
             decision = store.transact(
                 lambda entries: policy.decide(request, entries, self.settings, now)
             )
-        try:
-            write(reply(decision.action))
-        finally:
-            self.log.decision(request, decision)  # last: the client does not wait for the log
+        self.log.decision(request, decision)
+        return reply(decision.action)
 
     def _open(self) -> Store:
         path = self.settings.database
@@ -125,7 +122,7 @@ def serve(filter: Filter, connection: Connection) -> int:
     log = filter.log
     try:
         for request in read_requests(connection.read, filter.garbage):
-            filter.answer(request, connection.write)
+            connection.write(filter.answer(request))
     except (RequestError, StoreError) as error:
         log.fatal(str(error))
         return 1
