@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import TypeVar
 
-    from benchmarks.rows.data import Filled
     from benchmarks.loader import Load
+    from benchmarks.rows.data import Filled
 
     T = TypeVar("T")
 
@@ -54,7 +54,8 @@ class Table:
         parts = [f"## {self.title}", self.note] if self.note else [f"## {self.title}"]
         parts.append("\n".join("| " + " | ".join(row) + " |" for row in rows))
         for what, seen, reached in self.targets:
-            parts.append(f"Must reach {what}: seen {seen}, {'reached' if reached else '**missed**'}.")
+            end = "reached" if reached else "**missed**"
+            parts.append(f"Must reach {what}: seen {seen}, {end}.")
         return "\n\n".join(parts) + "\n"
 
 

@@ -81,6 +81,7 @@ class Spawned(Contender):
         self._spawner: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
+        """Have a process listen that spawns the others."""
         where = self.address if isinstance(self.address, str) else str(self.address[1])
         if isinstance(self.address, str) and os.path.exists(self.address):
             os.unlink(self.address)
@@ -97,6 +98,7 @@ class Spawned(Contender):
             return [int(number) for number in file.read().split()]
 
     def stop(self) -> None:
+        """End the spawner when the last filter has ended, as its connection has."""
         assert self._spawner
         end = time.monotonic() + PATIENCE
         try:
@@ -133,6 +135,7 @@ class Daemon(Contender):
         raise NotImplementedError
 
     def start(self) -> None:
+        """Start it and return when it listens."""
         subprocess.run(
             self.command(),
             check=True,
@@ -143,6 +146,7 @@ class Daemon(Contender):
         self._await()
 
     def stop(self) -> None:
+        """End it, and return when it has ended."""
         with open(self.pidfile, encoding="ascii") as file:
             pid = int(file.read())
         os.kill(pid, signal.SIGTERM)
@@ -165,6 +169,7 @@ class Postgrey(Daemon):
         self._quiet = [] if logs else ["--quiet"]
 
     def command(self) -> list[str]:
+        """Return the command line."""
         where = self.address
         place = f"--unix={where}" if isinstance(where, str) else f"--inet={where[0]}:{where[1]}"
         return [
@@ -188,6 +193,7 @@ class Sqlgrey(Daemon):
         self._level = "2" if logs else "O"
 
     def command(self) -> list[str]:
+        """Return the command line, its configuration being written."""
         configuration = os.path.join(self.directory, "sqlgrey.conf")
         where = self.address
         place = f"unix = {where}" if isinstance(where, str) else f"inet = {where[0]}:{where[1]}"

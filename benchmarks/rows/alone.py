@@ -103,8 +103,8 @@ def _warm(bench: Bench, logs: bool) -> Table:
     finally:
         bench.sink.start()
         _disconnect(field, wires)
-    table = _compare(title, seen, "unix sockets; a whitelist of 200 lines; "
-                     f"{rounds * len(batch):,} requests over 1,000 triplets, by turns")  # fmt: skip
+    note = f"{rounds * len(batch):,} requests over 1,000 triplets, by turns"
+    table = _compare(title, seen, f"Unix sockets; a whitelist of 200 lines; {note}.")
     if logs:
         table.columns.append("lines logged a request")
         for row in table.lines:
@@ -135,7 +135,7 @@ def _disconnect(field: list[Contender], wires: dict[str, Wire]) -> None:
 
 
 def _compare(title: str, seen: dict[str, list[Load]], note: str) -> Table:
-    table = Table(title, "| requests/s | greylist ÷ it | median wait | p99", note[:1].upper() + note[1:] + ".")  # fmt: skip
+    table = Table(title, "| requests/s | greylist ÷ it | median wait | p99", note)
     mine = rate(seen["greylist"])
     for name, loads in seen.items():
         speed = rate(loads)
@@ -148,7 +148,8 @@ def durable(bench: Bench) -> list[Table]:
     """Measure ``durable = yes`` beside postgrey, which syncs every commit."""
     whitelist = traffic.whitelist(200)
     mine = contenders.ours(bench.place(), whitelist, settings="durable = yes\n")
-    field = [mine, contenders.Postgrey(bench.place()), contenders.greylist_pl(bench.place(), whitelist)]  # fmt: skip
+    postgrey = contenders.Postgrey(bench.place())
+    field = [mine, postgrey, contenders.greylist_pl(bench.place(), whitelist)]
     batch = traffic.requests(1000)[: bench.pick(1000, 200)]
     wires = _connect(field)
     try:
@@ -156,7 +157,7 @@ def durable(bench: Bench) -> list[Table]:
         seen = bench.interleave(bench.pick(5, 2), runs, "durable = yes")
     finally:
         _disconnect(field, wires)
-    return [_compare("durable = yes", seen, "one connection; each of these syncs each update")]
+    return [_compare("durable = yes", seen, "One connection; each of these syncs each update.")]
 
 
 def _loader(wire: Wire, batch: list[bytes]) -> Callable[[], Load]:

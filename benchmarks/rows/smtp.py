@@ -109,8 +109,10 @@ class Postfix:
             file.write(_MAIN.format(home=self.home))
         with open(os.path.join(etc, "master.cf"), "w", encoding="utf-8") as file:
             file.write(_MASTER + "".join(self._services))
-            for name, restriction in self.restrictions.items():
-                file.write(_LISTEN.format(port=self.port(name), restriction=restriction))
+            file.writelines(
+                _LISTEN.format(port=self.port(name), restriction=restriction)
+                for name, restriction in self.restrictions.items()
+            )
         self._command("check")
         programs = subprocess.run(
             ["postconf", "-c", etc, "-hx", "daemon_directory"],
