@@ -119,27 +119,29 @@ class Connection:
 
 def serve(filter: Filter, connection: Connection) -> int:
     """Serve a connection to its end, and return the exit status."""
-    log = filter.log
+    status = 0
     try:
         for request in read_requests(connection.read, filter.garbage):
             connection.write(filter.answer(request))
-    except (RequestError, StoreError) as error:
-        log.fatal(str(error))
-        return 1
+    except RequestError as error:
+        filter.log.fatal(str(error))
+        status = 1
     except (BrokenPipeError, ConnectionResetError):
         pass  # the client has what it wanted, or has gone
     if filter.store:
         filter.store.close()
-    return 0
+    return status
 
 
 def main(configuration: Settings | None = None, log: Log | None = None) -> NoReturn:
     """Serve standard input with these settings, or those of the file, and end the process."""
     status = 1
     _guard_descriptors()
+    if log is None or not log.only_stderr:
+        _take_stderr_off_the_wire()
     log = log or Log()
     if os.isatty(2):
-        log.to_stderr()
+        log.to_stderr(log.only_stderr)
     try:
         configuration = configuration or settings.load()
         log.configure(configuration.syslog_facility, configuration.verbose)
@@ -148,7 +150,7 @@ def main(configuration: Settings | None = None, log: Log | None = None) -> NoRet
         if os.isatty(0) and os.isatty(2):
             os.write(2, _HINT.encode() + b"\n")
         status = serve(Filter(configuration, log), connection)
-    except (SettingsError, OSError) as error:
+    except (SettingsError, StoreError, OSError) as error:
         log.fatal(str(error))
     except KeyboardInterrupt:
         status = 130
@@ -160,18 +162,25 @@ def main(configuration: Settings | None = None, log: Log | None = None) -> NoRet
 
 
 def _guard_descriptors() -> None:
-    """Keep standard error off the wire, and 0 to 2 from meaning anything else.
+    """Keep 0 to 2 from meaning anything else.
 
-    spawn(8) makes the policy socket all three; a traceback there would be a broken reply. A
-    closed one would be taken by the next file opened, which may be the database.
+    A closed one would be taken by the next file opened, which may be the database.
     """
-    null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+    null = os.open("/dev/null", os.O_RDWR)
     while null <= 2:
-        os.set_inheritable(null, True)
         null = os.dup(null)
-    if not os.isatty(2) and os.path.sameopenfile(1, 2):
-        os.dup2(null, 2)
     os.close(null)
+
+
+def _take_stderr_off_the_wire() -> None:
+    """Part standard error from standard output.
+
+    spawn(8) makes the policy socket both, and a traceback there would be a broken reply.
+    """
+    if not os.isatty(2) and os.path.sameopenfile(1, 2):
+        null = os.open("/dev/null", os.O_WRONLY)
+        os.dup2(null, 2)
+        os.close(null)
 
 
 def _place(error: BaseException) -> str:

@@ -35,12 +35,12 @@ def quote(value: bytes, limit: int = 512) -> str:
 class Log:
     """Where the filter's lines go: syslog, and standard error for a person who watches."""
 
-    __slots__ = ("_echo", "_syslog", "verbose")
+    __slots__ = ("_echo", "only_stderr", "verbose")
 
     def __init__(self) -> None:
         self.verbose = 0
+        self.only_stderr = False
         self._echo = False
-        self._syslog = True
         syslog.openlog("greylist", syslog.LOG_PID, syslog.LOG_MAIL)
 
     def configure(self, facility: str, verbose: int) -> None:
@@ -53,7 +53,7 @@ class Log:
     def to_stderr(self, only: bool = False) -> None:
         """Log to standard error too, or to nowhere else."""
         self._echo = True
-        self._syslog = not only
+        self.only_stderr = only
 
     def info(self, text: str) -> None:
         """Log what an administrator may want to know."""
@@ -61,14 +61,14 @@ class Log:
 
     def warning(self, text: str) -> None:
         """Log what an administrator should look at."""
-        self._write(syslog.LOG_WARNING, "warning: " + text)
+        self._write(syslog.LOG_WARNING, "warning: " + _one_line(text))
 
     def fatal(self, text: str) -> None:
         """Log why the filter ends."""
-        self._write(syslog.LOG_ERR, "fatal: " + text)
+        self._write(syslog.LOG_ERR, "fatal: " + _one_line(text))
 
     def _write(self, priority: int, text: str) -> None:
-        if self._syslog:
+        if not self.only_stderr:
             syslog.syslog(priority, text)
         if self._echo:
             print(f"greylist: {text}", file=sys.stderr, flush=True)  # noqa: T201
@@ -96,6 +96,11 @@ class Log:
             self.info(f"whitelisted: {quote(decision.key, 2048)} as {quote(decision.found)}")
         if self.verbose > 1:
             self.info(f"Action: {decision.action.decode()}")
+
+
+def _one_line(text: str) -> str:
+    """Return a text from elsewhere (an error, a process' name) so that it cannot end its line."""
+    return text if text.isprintable() else repr(text)[1:-1]
 
 
 def _attributes(request: Request) -> str:

@@ -30,7 +30,7 @@ def check(path: str) -> None:
         if status.st_mode & stat.S_IWOTH:
             raise StoreError(f"{directory} is world-writable; mend it: chmod o-w {directory}")
         if os.geteuid() == 0 and status.st_uid != 0:
-            _become(status.st_uid, status.st_gid)
+            _become(status.st_uid)
         if status.st_uid != os.geteuid():
             _refuse_owner(directory, status.st_uid)
         if not os.access(directory, os.W_OK | os.X_OK, effective_ids=True):
@@ -77,7 +77,13 @@ def _refuse_owner(path: str, owner: int) -> None:
     )
 
 
-def _become(uid: int, gid: int) -> None:
+def _become(uid: int) -> None:
+    import pwd
+
+    try:
+        gid = pwd.getpwuid(uid).pw_gid
+    except KeyError:
+        gid = uid
     os.setgroups([])
     os.setgid(gid)
     os.setuid(uid)

@@ -1,0 +1,171 @@
+"""What the tests share: the installed program, a place for its files, a syslog to read."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sysconfig
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from greylist.log import Log
+from greylist.store.berkeley import BerkeleyStore
+from greylist.store.directory import check, lock_path
+from greylist.store.lock import KernelLock
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+SCRIPT = str(Path(sysconfig.get_path("scripts")) / "greylist")
+
+
+class Place:
+    """A directory with a settings file, a whitelist and a database, and the program in it."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.data = directory / "data"
+        self.data.mkdir(mode=0o700)
+        self.database = self.data / "greylist.db"
+        self.whitelist = directory / "nogreylist"
+        self.config = directory / "greylist.cf"
+        self.environment_extra: dict[str, str] = {}
+        self.configure()
+
+    def configure(self, **settings: str) -> None:
+        settings = {"database": self.database, "whitelist": self.whitelist, **settings}
+        self.config.write_text("".join(f"{name} = {value}\n" for name, value in settings.items()))
+
+    @property
+    def environment(self) -> dict[str, str]:
+        base = {**os.environ, "GREYLIST_CONFIG": str(self.config), "PYTHONWARNINGS": "error"}
+        return {**base, **self.environment_extra}
+
+    def start(self, *arguments: str, **options) -> subprocess.Popen:
+        options = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, **options}
+        return subprocess.Popen(
+            [SCRIPT, *arguments], env=self.environment, cwd=self.directory, bufsize=0, **options
+        )
+
+    def run(self, *arguments: str, data: bytes = b"") -> subprocess.CompletedProcess:
+        return subprocess.run(
+            [SCRIPT, *arguments],
+            env=self.environment,
+            cwd=self.directory,
+            input=data,
+            capture_output=True,
+            timeout=60,
+            check=False,
+        )
+
+    def store(self, timeout: float = 10) -> BerkeleyStore:
+        check(str(self.database))
+        lock = KernelLock(lock_path(str(self.database)), timeout)
+        return BerkeleyStore(str(self.database), lock, Log())
+
+    def entries(self) -> dict[bytes, bytes]:
+        store = self.store()
+        found = dict(store.transact(lambda entries: entries.after(b"", 1_000_000)))
+        store.close()
+        return found
+
+    def age(self, seconds: int) -> None:
+        """Make everything stored older, as if that many seconds had gone by."""
+        store = self.store()
+
+        def shift(entries):
+            for key, value in entries.after(b"", 1_000_000):
+                ctime, atime, count = map(int, value.split(b"/"))
+                entries.put(key, b"%d/%d/%d" % (ctime - seconds, atime and atime - seconds, count))
+
+        store.transact(shift)
+        store.close()
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    return Place(tmp_path)
+
+
+def request(**attributes: str | bytes) -> bytes:
+    """Return a request as Postfix sends it, with these attributes changed."""
+    values: dict[str, str | bytes] = {
+        "request": "smtpd_access_policy",
+        "protocol_state": "RCPT",
+        "protocol_name": "ESMTP",
+        "client_address": "192.0.2.1",
+        "client_name": "mail.example.com",
+        "helo_name": "mail.example.com",
+        "queue_id": "",
+        "sender": "sender@example.com",
+        "recipient": "recipient@example.org",
+        "instance": "123.456.7",
+    }
+    values.update(attributes)
+    lines = (
+        name.encode() + b"=" + (value if isinstance(value, bytes) else value.encode()) + b"\n"
+        for name, value in values.items()
+    )
+    return b"".join(lines) + b"\n"
+
+
+DEFERRED = b"action=defer_if_permit Service is temporarily unavailable\n\n"
+PASSED = b"action=dunno\n\n"
+
+
+NAMESPACE = """
+mkdir -p "$0/dev"
+mount --rbind /dev "$0/dev"
+mount -t tmpfs none /dev
+for name in null zero urandom; do
+    touch /dev/$name
+    mount --bind "$0/dev/$name" /dev/$name
+done
+ln -s "$0/log" /dev/log
+exec "$@"
+"""
+"""Gives a program, and nobody else, a /dev whose log is a socket of the test's own."""
+
+
+class Syslog:
+    """A socket in the place of the syslog daemon's, and programs that log to it."""
+
+    def __init__(self, place: Place) -> None:
+        self._place = place
+        self._directory = place.directory / "syslog"
+        self._directory.mkdir()
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._socket.bind(str(self._directory / "log"))
+        (self._directory / "log").chmod(0o666)
+        self._socket.setblocking(False)
+
+    def run(self, *arguments: str, data: bytes = b"") -> list[str]:
+        """Serve the data, and return the lines that were logged."""
+        sudo = [] if os.geteuid() == 0 else ["sudo", "-nE"]
+        subprocess.run(
+            [*sudo, "unshare", "-m", "sh", "-ec", NAMESPACE, self._directory, SCRIPT, *arguments],
+            env=self._place.environment,
+            input=data,
+            stdout=subprocess.DEVNULL,
+            timeout=60,
+            check=False,
+        )
+        lines = []
+        try:
+            while True:
+                lines.append(self._socket.recv(8192).decode())
+        except BlockingIOError:
+            return lines
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+@pytest.fixture
+def syslog(place: Place) -> Iterator[Syslog]:
+    syslog = Syslog(place)
+    yield syslog
+    syslog.close()

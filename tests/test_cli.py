@@ -1,0 +1,90 @@
+"""The command line."""
+
+from __future__ import annotations
+
+import pytest
+from conftest import DEFERRED, PASSED, request
+
+from greylist import __version__
+from greylist.settings import SETTINGS
+
+
+def test_version(place):
+    """--version names the version."""
+    assert place.run("--version").stdout.decode() == f"greylist, version {__version__}\n"
+
+
+def test_help(place):
+    """--help names every setting as an option, with its default."""
+    text = " ".join(place.run("--help").stdout.decode().split())
+    for setting in SETTINGS:
+        assert f"--{setting.name.replace('_', '-')}" in text
+        assert setting.help in text
+
+
+def test_without_a_command_it_filters(place):
+    """With options and no command it serves standard input, as without."""
+    assert place.run("-v", data=request()).stdout == DEFERRED
+    assert place.run("--delay", "0", data=request(sender="x@y")).stdout == PASSED
+
+
+def test_options_win(place):
+    """An option overrides the file."""
+    place.configure(delay="5m", reply="From the file")
+    filter = place.run("--reply", "From the option", data=request())
+    assert filter.stdout == b"action=defer_if_permit From the option\n\n"
+    other = place.data / "other.db"
+    place.run("--database", str(other), data=request())
+    assert other.exists()
+
+
+def test_durable(place):
+    """A yes-or-no setting is an option and its opposite."""
+    assert place.run("--durable", data=request()).stdout == DEFERRED
+    place.configure(durable="yes")
+    assert place.run("--no-durable", data=request()).stdout == DEFERRED
+
+
+def test_config(place):
+    """--config names the settings file and wins over the environment."""
+    other = place.directory / "other.cf"
+    other.write_text(place.config.read_text() + "reply = Other\n")
+    filter = place.run("--config", str(other), data=request())
+    assert filter.stdout == b"action=defer_if_permit Other\n\n"
+
+
+def test_verbosity_adds_up(place):
+    """-v is repeatable, with the original's levels."""
+    levels = [place.run("--log=stderr", *["-v"] * n, data=request()).stderr for n in range(5)]
+    assert b"age" not in levels[0]
+    assert b", age " in levels[1]
+    assert b"lookup" not in levels[1]
+    assert b"lookup" in levels[2]
+    assert b"Action: " in levels[2]
+    assert b"Attribute: " not in levels[2]
+    assert b"Attribute: " in levels[3]
+    assert levels[4].count(b"\n") == levels[3].count(b"\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["--delay", "soon"], "delay: bad time 'soon'"),
+        (["--database", "x.db"], "database: 'x.db' is not an absolute path"),
+        (["--config", "/nowhere.cf"], "cannot read /nowhere.cf: No such file or directory"),
+        (["--frobnicate"], "No such option"),
+        (["frobnicate"], "No such command"),
+    ],
+)
+def test_wrong_usage(place, arguments, reason):
+    """A wrong option is a usage error in plain words, and no reply."""
+    result = place.run(*arguments, data=request())
+    assert (result.returncode, result.stdout) == (2, b"")
+    assert reason in result.stderr.decode()
+
+
+def test_shell_completion(place):
+    """The shell completion that click offers is there."""
+    place.environment_extra = {"_GREYLIST_COMPLETE": "bash_source"}
+    result = place.run()
+    assert b"_GREYLIST_COMPLETE=bash_complete" in result.stdout

@@ -1,0 +1,158 @@
+"""The nogreylist file."""
+
+from __future__ import annotations
+
+import os
+import time
+
+import pytest
+
+from greylist.whitelist import Patterns, Whitelist
+
+KEY = b"192.0.2.1/sender@example.com/recipient@example.org"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        rb"^192\.0\.2\.",
+        rb"/sender@example\.com/",
+        rb"@example\.org$",
+        rb"SENDER@EXAMPLE",
+        rb"(sender|other)@",
+        rb"^192\.0\.2\.1/.*@example\.org$",
+        rb"^(?!10\.)",  # look-ahead: beyond RE2
+        rb"(example)\.com.*\1\.org",  # back-reference: beyond RE2
+        b"example\\.com/  ",
+        b"example\\.com/\r",
+    ],
+)
+def test_match(line):
+    """A line is a regular expression, matched without anchors, ignoring case."""
+    patterns = Patterns(b"^nobody$\n" + line + b"\n")
+    assert patterns.match(KEY) == line.rstrip()
+    assert patterns.errors == []
+
+
+@pytest.mark.parametrize("text", [b"", b"\n\n", b"# .*\n", b"#\n  \n\t\r\n", b"^10\\.\n(?!)\n"])
+def test_nobody(text):
+    """Comments and blank lines are nothing, and an empty file whitelists nobody."""
+    patterns = Patterns(text)
+    assert patterns.match(KEY) is None
+    assert patterns.errors == []
+
+
+def test_comment_only_in_column_one():
+    """A number sign that is not in column 1 is part of the expression."""
+    assert Patterns(b" #192").match(KEY) is None
+    assert Patterns(b"a#b").match(b"1/a#b/c") == b"a#b"
+
+
+def test_bad_lines_are_named_and_left_out():
+    """A line that is no expression is reported with its number; the others stay."""
+    patterns = Patterns(b"# one\n(sender\n*\n^192\\.\nrecipient)\n\\Q\n")
+    assert [number for number, _ in patterns.errors] == [2, 3, 5]
+    assert patterns.match(KEY) == b"^192\\."
+
+
+@pytest.mark.parametrize("line", [b"\\Q192", b"(?i)nobody", b"zz|yy(?s)", b"z{1,2}"])
+def test_a_line_does_not_leak_into_the_next(line):
+    """Each line stands for itself, whatever it opens."""
+    assert Patterns(line + b"\n@example\\.org$\n").match(b"10.0.0.1//c@example.org") is not None
+    assert Patterns(line + b"\n@example\\.org$\n").match(b"10.0.0.1//c@example.net") is None
+
+
+def test_first_line_wins():
+    """When several lines match, the first one is named."""
+    assert Patterns(b"nobody\nexample\n^192\n").match(KEY) == b"example"
+
+
+def test_bytes_of_any_encoding():
+    """Neither the file nor an address has to be UTF-8."""
+    assert Patterns(b"/\xe9@").match(b"1/\xe9@x/y") is not None
+    assert Patterns("/é@".encode()).match("1/é@x/y".encode()) is not None
+    assert Patterns(b"^1/.*/y$").match(b"1/\xff\x00\xfe/y") is not None
+
+
+def test_exponential_pattern():
+    """A pattern that takes back-tracking matchers exponential time takes RE2 none."""
+    patterns = Patterns(b"^(a+)+$\n^(a|aa)+$\n(x+x+)+y\n")
+    start = time.process_time()
+    assert patterns.match(b"a" * 1500 + b"!" + b"x" * 500) is None
+    assert time.process_time() - start < 1
+
+
+def test_many_lines():
+    """Thousands of lines are one match, and the right one."""
+    lines = [rb"^10\.%d\.%d\.\d+/.*@mail%d\." % (n // 256, n % 256, n) for n in range(20000)]
+    patterns = Patterns(b"\n".join(lines))
+    assert patterns.match(b"10.78.31.9/a@mail19999.example/c@d") == lines[19999]
+    assert patterns.match(b"10.78.31.9/a@mail19998.example/c@d") is None
+
+
+class Watched:
+    """A whitelist file and what is said about it."""
+
+    def __init__(self, path):
+        self.path = path
+        self.said = []
+        self.whitelist = Whitelist(str(path), self.said.append)
+
+    def match(self):
+        return self.whitelist.match(KEY)
+
+
+@pytest.fixture
+def watched(tmp_path):
+    return Watched(tmp_path / "nogreylist")
+
+
+def test_missing_file(watched):
+    """A missing file whitelists nobody, and is no error."""
+    assert watched.match() is None
+    assert watched.said == []
+
+
+def test_changes_are_noticed(watched):
+    """A change of the file counts from the next request on: made, edited, replaced, removed."""
+    assert watched.match() is None
+    watched.path.write_bytes(b"sender")
+    assert watched.match() == b"sender"
+    watched.path.write_bytes(b"SENDER")
+    assert watched.match() == b"SENDER"
+    new = watched.path.with_suffix(".new")
+    new.write_bytes(b"nobody")
+    new.rename(watched.path)
+    assert watched.match() is None
+    watched.path.write_bytes(b"sender")
+    assert watched.match() == b"sender"
+    watched.path.unlink()
+    assert watched.match() is None
+    assert watched.said == []
+
+
+def test_bad_line_is_said_once(watched):
+    """A bad line is named with file and number when the file is read, not at each request."""
+    watched.path.write_bytes(b"ok\n(\nsender\n")
+    assert watched.match() == b"sender"
+    assert watched.match() == b"sender"
+    [said] = watched.said
+    assert said.startswith("nogreylist:2: ")
+
+
+@pytest.mark.parametrize("kind", ["directory", "fifo", "loop"])
+def test_unreadable_file_keeps_the_list(watched, kind):
+    """A file that becomes unreadable keeps the last good list, and says so once."""
+    watched.path.write_bytes(b"sender")
+    assert watched.match() == b"sender"
+    watched.path.unlink()
+    if kind == "directory":
+        watched.path.mkdir()
+    elif kind == "fifo":
+        os.mkfifo(watched.path)
+    else:
+        watched.path.symlink_to(watched.path)
+    assert watched.match() == b"sender"
+    assert watched.match() == b"sender"
+    [said] = watched.said
+    assert said.startswith(f"cannot read {watched.path}: ")
