@@ -33,12 +33,16 @@ if TYPE_CHECKING:
 BATCH = 2000
 """Triplets to a transaction."""
 
+CHUNK = 100_000
+"""Triplets that are stored in the order of their keys, so that pages are at hand: ten times as
+fast as one here, one there, and the file is as full of holes in the end."""
+
 HOUR, DAY = 3600, 86400
 """Seconds since the first attempt: of most triplets, and, times forty, of each tenth, so that
 there is something to purge."""
 
 
-def parse(numbers: range) -> list[Request]:
+def parse(numbers: list[int]) -> list[Request]:
     """Return the requests of these numbers as the filter sees them."""
     texts: Iterator[bytes] = (traffic.request(number) for number in numbers)
     return list(read_requests(lambda: next(texts, b""), lambda _: None))
@@ -47,8 +51,11 @@ def parse(numbers: range) -> list[Request]:
 def fill(store: Store, configuration: Settings, count: int) -> None:
     """Let each of this many triplets make its first attempt."""
     now = int(time.time())
+    order: list[int] = []
+    for first in range(0, count, CHUNK):
+        order += sorted(range(first, min(first + CHUNK, count)), key=traffic.mixed)
     for first in range(0, count, BATCH):
-        numbers = range(first, min(first + BATCH, count))
+        numbers = order[first : first + BATCH]
         requests = list(zip(numbers, parse(numbers), strict=True))
 
         def decide(entries: Entries, requests: list[tuple[int, Request]] = requests) -> None:

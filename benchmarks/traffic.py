@@ -41,6 +41,11 @@ policy_context=
 """What Postfix 3.7 sends at RCPT, in its order (SMTPD_POLICY_README)."""
 
 
+def mixed(number: int) -> int:
+    """Return a number below 2**32 that no other has, far from its neighbour's."""
+    return number * 2654435761 % 2**32
+
+
 def triplet(number: int) -> tuple[str, str, str]:
     """Return the client, sender and recipient of this number, below 2**32.
 
@@ -48,9 +53,9 @@ def triplet(number: int) -> tuple[str, str, str]:
     are of 198.18.0.0/15, which is set aside for benchmarks (RFC 2544). The senders look like no
     mailing list's with a number in it, since some peers leave those numbers out.
     """
-    mixed = number * 2654435761 % 2**32  # odd, so no two numbers meet
-    client = f"198.{18 + (mixed >> 31)}.{mixed >> 8 & 255}.{mixed & 255}"
-    return client, f"bounce-{mixed:08x}q@news.example.com", f"person{mixed >> 20}@example.org"
+    value = mixed(number)
+    client = f"198.{18 + (value >> 31)}.{value >> 23 & 255}.{value >> 15 & 255}"
+    return client, f"bounce-{value:08x}q@news.example.com", f"person{value >> 20}@example.org"
 
 
 def request(number: int) -> bytes:
