@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
+import signal
 import sys
 import tempfile
 import time
 
-from benchmarks import packages
+from benchmarks import contenders, loader, packages
 from benchmarks.bench import Bench
 from benchmarks.rows import alone, data, smtp, together
 
@@ -47,6 +48,8 @@ def main() -> int:
     if os.geteuid() != 0:
         parser.error("needs root: it installs packages, binds the log socket and runs Postfix")
     packages.install()
+    # So that what was started is stopped, whoever ends this.
+    signal.signal(signal.SIGTERM, lambda signum, _: sys.exit(128 + signum))
 
     directory = tempfile.mkdtemp(prefix="greylist-bench-")
     os.chmod(directory, 0o755)  # the daemons run as users of their own
@@ -61,6 +64,10 @@ def main() -> int:
                 tables.append(table)
     finally:
         bench.sink.stop()
+        for wire in loader.OPEN[:]:  # none, unless a row failed
+            wire.close()
+        for contender in contenders.RUNNING[:]:
+            contender.stop()
         shutil.rmtree(directory)
     text = _report(machine, tables, bench)
     whole = not arguments.rows and not arguments.quick

@@ -22,6 +22,10 @@ _SPAWNER = os.path.join(os.path.dirname(__file__), "spawner.py")
 _ECHO = os.path.join(os.path.dirname(__file__), "echo.py")
 
 
+RUNNING: list[Contender] = []
+"""Those that were started and have not been stopped."""
+
+
 class Contender:
     """A policy service that can be started, asked and stopped.
 
@@ -38,19 +42,9 @@ class Contender:
         self.address = address or os.path.join(directory, "socket")
 
     def start(self) -> None:
-        """Listen."""
-        raise NotImplementedError
-
-    def stop(self) -> None:
-        """Be gone."""
-        raise NotImplementedError
-
-    def connect(self) -> Wire:
-        """Return a new connection."""
-        return Wire.connected(self.address)
-
-    def _await(self) -> None:
-        """Return when it listens."""
+        """Start it, and return when it listens."""
+        RUNNING.append(self)
+        self._start()
         end = time.monotonic() + PATIENCE
         while True:
             try:
@@ -61,6 +55,21 @@ class Contender:
                 time.sleep(0.02)
             else:
                 return
+
+    def stop(self) -> None:
+        """End it, and return when it has ended."""
+        RUNNING.remove(self)
+        self._stop()
+
+    def _start(self) -> None:
+        raise NotImplementedError
+
+    def _stop(self) -> None:
+        raise NotImplementedError
+
+    def connect(self) -> Wire:
+        """Return a new connection."""
+        return Wire.connected(self.address)
 
 
 class Spawned(Contender):
@@ -80,15 +89,13 @@ class Spawned(Contender):
         self.environment = {"PATH": os.defpath, "LANG": "C", **(environment or {})}
         self._spawner: subprocess.Popen[bytes] | None = None
 
-    def start(self) -> None:
-        """Have a process listen that spawns the others."""
+    def _start(self) -> None:
         where = self.address if isinstance(self.address, str) else str(self.address[1])
         if isinstance(self.address, str) and os.path.exists(self.address):
             os.unlink(self.address)
         self._spawner = subprocess.Popen(
             [sys.executable, "-I", "-S", _SPAWNER, where, *self.argv], env=self.environment
         )
-        self._await()
 
     def pids(self) -> list[int]:
         """Return the processes that serve a connection now."""
@@ -97,8 +104,7 @@ class Spawned(Contender):
         with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as file:
             return [int(number) for number in file.read().split()]
 
-    def stop(self) -> None:
-        """End the spawner when the last filter has ended, as its connection has."""
+    def _stop(self) -> None:
         assert self._spawner
         end = time.monotonic() + PATIENCE
         try:
@@ -134,8 +140,7 @@ class Daemon(Contender):
         """Return the command line."""
         raise NotImplementedError
 
-    def start(self) -> None:
-        """Start it and return when it listens."""
+    def _start(self) -> None:
         subprocess.run(
             self.command(),
             check=True,
@@ -143,10 +148,8 @@ class Daemon(Contender):
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        self._await()
 
-    def stop(self) -> None:
-        """End it, and return when it has ended."""
+    def _stop(self) -> None:
         with open(self.pidfile, encoding="ascii") as file:
             pid = int(file.read())
         os.kill(pid, signal.SIGTERM)

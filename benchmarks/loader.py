@@ -21,6 +21,10 @@ PATIENCE = 60
 """Seconds without any reply after which a run has failed."""
 
 
+OPEN: list[Wire] = []
+"""The connections that have not been closed."""
+
+
 class LoadError(Exception):
     """A contender hung up, or answered what is no reply."""
 
@@ -32,6 +36,7 @@ class Wire:
         self.reader = reader
         self.writer = writer
         self.child = child
+        OPEN.append(self)
 
     @classmethod
     def spawned(cls, argv: list[str], environment: dict[str, str]) -> Wire:
@@ -78,6 +83,7 @@ class Wire:
 
     def close(self) -> None:
         """Hang up, and see a process of one's own to its end."""
+        OPEN.remove(self)
         for descriptor in {self.reader, self.writer}:
             os.close(descriptor)
         if self.child:

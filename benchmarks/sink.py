@@ -55,6 +55,7 @@ class Sink:
 
     def _receive(self, server: socket.socket) -> None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
         buffer = bytearray(8192)
         count = self.count
         while True:

@@ -189,7 +189,7 @@ def walk(bench: Bench) -> list[Table]:
         runs: dict[str, Callable[[], Load]] = {"nobody": beside}
         for command in "dump", "purge":
             runs[command] = lambda command=command: beside(command)
-        seen = bench.interleave(bench.pick(3, 1), runs, "beside a person's command")
+        seen = bench.interleave(bench.pick(2, 1), runs, "beside a person's command")
     finally:
         for wire in wires:
             wire.close()
