@@ -50,12 +50,22 @@ def triplet(number: int) -> tuple[str, str, str]:
     """Return the client, sender and recipient of this number, below 2**32.
 
     Neighbouring numbers land far apart in a sorted database, as real traffic does. Addresses
-    are of 198.18.0.0/15, which is set aside for benchmarks (RFC 2544). The senders look like no
-    mailing list's with a number in it, since some peers leave those numbers out.
+    are of 198.18.0.0/15, which is set aside for benchmarks (RFC 2544). A third of the senders
+    look like those of mailing lists; no number stands alone in them, since some contenders
+    leave that out.
     """
     value = mixed(number)
+    if number % 3:
+        sender = f"{_word(value)}@mail.example.com"
+    else:
+        sender = f"bounce-{value:08x}q@news.example.com"
     client = f"198.{18 + (value >> 31)}.{value >> 23 & 255}.{value >> 15 & 255}"
-    return client, f"bounce-{value:08x}q@news.example.com", f"person{value >> 20}@example.org"
+    return client, sender, f"person{value >> 20}@example.org"
+
+
+def _word(value: int) -> str:
+    """Return a number below 2**32 as seven letters, in the same order."""
+    return "".join(chr(ord("a") + value // 26**place % 26) for place in range(6, -1, -1))
 
 
 def request(number: int) -> bytes:
