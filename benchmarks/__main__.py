@@ -6,17 +6,14 @@ import argparse
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import time
 
 from benchmarks import contenders, loader, packages
-from benchmarks.bench import Bench
+from benchmarks.bench import Bench, Table
 from benchmarks.rows import alone, data, smtp, together
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from benchmarks.bench import Table
 
 ROWS = {
     "cold": alone.cold,
@@ -59,15 +56,12 @@ def main() -> int:
         machine = packages.machine(directory)
         bench.sink.start()
         for name in arguments.rows or ROWS:
-            for table in ROWS[name](bench):
+            for table in _measure(name, bench):
                 print(table.text(), flush=True)
                 tables.append(table)
     finally:
+        _stop_all()
         bench.sink.stop()
-        for wire in loader.OPEN[:]:  # none, unless a row failed
-            wire.close()
-        for contender in contenders.RUNNING[:]:
-            contender.stop()
         shutil.rmtree(directory)
     text = _report(machine, tables, bench)
     whole = not arguments.rows and not arguments.quick
@@ -78,6 +72,28 @@ def main() -> int:
     for what, seen, _ in missed:
         print(f"missed: {what}: {seen}", file=sys.stderr)
     return 1 if missed else 0
+
+
+def _measure(name: str, bench: Bench) -> list[Table]:
+    """Return the tables of a row; a row that fails leaves the others theirs."""
+    try:
+        return ROWS[name](bench)
+    except (loader.LoadError, OSError, subprocess.SubprocessError) as error:
+        _stop_all()
+        bench.sink.start()
+        table = Table(f"{name}: failed", "what was wrong")
+        print(error, file=sys.stderr)
+        table.add(str(error) if isinstance(error, loader.LoadError) else type(error).__name__)
+        table.targets.append((f"{name} at all", "a failure", False))
+        return [table]
+
+
+def _stop_all() -> None:
+    """Stop what a row that failed has left running."""
+    for wire in loader.OPEN[:]:
+        wire.close()
+    for contender in contenders.RUNNING[:]:
+        contender.stop()
 
 
 def _report(machine: list[str], tables: list[Table], bench: Bench) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import sys
 import time
+from operator import methodcaller
 
 from bsddb3 import db
 
@@ -69,7 +70,7 @@ def fill(store: Store, configuration: Settings, count: int) -> None:
 def measure(store: Store) -> tuple[int, int]:
     """Return the number of entries, and the bytes of their keys and values."""
     key, number, length = b"", 0, 0
-    while found := store.transact(lambda entries, key=key: entries.after(key, BATCH)):
+    while found := store.transact(methodcaller("after", key, BATCH)):
         key = found[-1][0]
         number += len(found)
         length += sum(len(name) + len(value) for name, value in found)

@@ -11,7 +11,7 @@ from benchmarks.loader import alone
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from benchmarks.bench import Bench
     from benchmarks.contenders import Contender, Spawned
@@ -116,7 +116,7 @@ def _warm(bench: Bench, logs: bool) -> Table:
     return table
 
 
-def _connect(field: list[Contender]) -> dict[str, Wire]:
+def _connect(field: Sequence[Contender]) -> dict[str, Wire]:
     wires = {}
     for contender in field:
         contender.start()
@@ -127,7 +127,7 @@ def _connect(field: list[Contender]) -> dict[str, Wire]:
     return wires
 
 
-def _disconnect(field: list[Contender], wires: dict[str, Wire]) -> None:
+def _disconnect(field: Sequence[Contender], wires: dict[str, Wire]) -> None:
     for wire in wires.values():
         wire.close()
     for contender in field:

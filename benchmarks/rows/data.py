@@ -7,6 +7,7 @@ import random
 import subprocess
 import sys
 import time
+from functools import partial
 from statistics import median
 
 from benchmarks import contenders, traffic
@@ -131,8 +132,8 @@ def size(bench: Bench) -> list[Table]:
     runs: dict[str, Callable[[], Load]] = {}
     for count in counts:
         wires[count].ask(traffic.request(0))
-        runs[f"known {count}"] = lambda count=count: known(count)
-        runs[f"new {count}"] = lambda count=count: new(count)
+        runs[f"known {count}"] = partial(known, count)
+        runs[f"new {count}"] = partial(new, count)
     seen = bench.interleave(bench.pick(5, 2), runs, "databases")
     for wire in wires.values():
         wire.close()
@@ -188,7 +189,7 @@ def walk(bench: Bench) -> list[Table]:
     try:
         runs: dict[str, Callable[[], Load]] = {"nobody": beside}
         for command in "dump", "purge":
-            runs[command] = lambda command=command: beside(command)
+            runs[command] = partial(beside, command)
         seen = bench.interleave(bench.pick(2, 1), runs, "beside a person's command")
     finally:
         for wire in wires:
