@@ -23,12 +23,14 @@ from greylist.whitelist import Whitelist
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
+    from collections.abc import Iterable
     from types import FrameType
     from typing import NoReturn
 
     from greylist.protocol import Request
     from greylist.settings import Settings
     from greylist.store import Store
+    from greylist.whitelist import Form
 else:
     import _signal as signal
 
@@ -43,10 +45,40 @@ class Filter:
 
     def __init__(self, configuration: Settings, log: Log) -> None:
         """Args: configuration: the settings; log: where to say what was decided."""
-        self.settings = configuration
         self.log = log
-        self.whitelist = Whitelist(configuration.whitelist, log.warning)
         self.store: Store | None = None
+        self._use(configuration)
+
+    def _use(self, configuration: Settings) -> None:
+        """Follow these settings; an open store stays open, with those that it was opened with."""
+        self.settings = configuration
+        self.whitelist = Whitelist(configuration.whitelist, self.log.warning)
+        self.lists: list[Whitelist] = []
+        self.only: list[Whitelist] = []
+        clients, recipients = configuration.whitelist_clients, configuration.whitelist_recipients
+        if clients or recipients or configuration.greylist_recipients:
+            from greylist.postgrey import client_rule, recipient_rule
+
+            self.lists = self._listed(clients, client_rule)
+            self.lists += self._listed(recipients, recipient_rule)
+            self.only = self._listed(configuration.greylist_recipients, recipient_rule)
+
+    def _listed(self, paths: Iterable[str], form: Form) -> list[Whitelist]:
+        warn = self.log.warning
+        # As in postgrey, a file for local additions need not be there.
+        return [Whitelist(path, warn, form, expected=not path.endswith(".local")) for path in paths]
+
+    def _refresh(self) -> None:
+        """Read the settings again; with an error in them, keep those that there are."""
+        try:
+            self._use(self.settings.reread())
+        except SettingsError as error:
+            self.log.warning(f"{error}; keeping the settings as they were")
+        except OSError as error:
+            self.log.warning(
+                f"cannot read {error.filename}: {error.strerror}; keeping the settings as they were"
+            )
+        self.log.configure(self.settings.syslog_facility, self.settings.verbose)
 
     def answer(self, request: Request) -> bytes:
         """Return the reply to a request.
@@ -55,13 +87,18 @@ class Filter:
             RequestError: the request is of a type that is not known.
             StoreError: the database cannot be used.
         """
+        file = self.settings.file
+        if file and file.changed():
+            self._refresh()
         if self.log.verbose > 2:
             for name, value in request.items():
                 self.log.info(f"Attribute: {quote(name)}={quote(value)}")
         kind = request.get(b"request", b"")
         if kind != b"smtpd_access_policy":
             raise RequestError(f"unrecognized request type: '{quote(kind, 100)}'")
-        decision = policy.screen(request, self.whitelist)
+        decision = policy.screen(
+            request, self.whitelist, *self.lists, only=self.only, mode=self.settings.mode
+        )
         if decision is None:
             store = self.store or self._open()
             now = int(time.time())
@@ -144,6 +181,7 @@ def main(configuration: Settings | None = None, log: Log | None = None) -> NoRet
         log.to_stderr(log.only_stderr)
     try:
         configuration = configuration or settings.load()
+        configuration.check()
         log.configure(configuration.syslog_facility, configuration.verbose)
         connection = Connection()
         signal.signal(signal.SIGTERM, connection.end)

@@ -46,9 +46,8 @@ class Log:
     def configure(self, facility: str, verbose: int) -> None:
         """Log to this facility from now on, this much."""
         self.verbose = verbose
-        if facility != "mail":
-            code = getattr(syslog, f"LOG_{facility.upper()}")
-            syslog.openlog("greylist", syslog.LOG_PID, code)
+        code = getattr(syslog, f"LOG_{facility.upper()}")
+        syslog.openlog("greylist", syslog.LOG_PID, code)
 
     def to_stderr(self, only: bool = False) -> None:
         """Log to standard error too, or to nowhere else."""

@@ -3,14 +3,28 @@
 A client that has not been seen before with this sender and recipient is asked to come back
 (RFC 6647, section 2); one that does so after the delay is let through. Everything here is a
 function of its arguments: no clock is read and no file is touched.
+
+Beside the triplets, these entries are stored; a triplet's key never starts with a slash:
+
+- ``/client/IDENTITY``: ``ctime/atime/count``, how many triplets of a client have passed.
+- ``/pool/DOMAIN/SENDER/RECIPIENT``: the client part of the triplet that stands for all clients
+  of this organisational domain.
+- ``/instance/INSTANCE``: when the message got its header.
+- ``/purge``: how far the purging of old entries has come.
 """
 
 from __future__ import annotations
 
+from greylist.identity import identify, organization
+from greylist.purge import pay
+from greylist.sender import normalize
 from greylist.triplet import Triplet, key
+from greylist.wording import deferral, header
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     from greylist.protocol import Request
     from greylist.settings import Settings
     from greylist.store import Entries
@@ -18,6 +32,13 @@ if TYPE_CHECKING:
 
 PASS = b"dunno"
 """Not ``ok``: the restrictions after ours still apply (Postfix, access(5))."""
+
+HOUR = 3600
+DAY = 86400
+
+_CLIENT = b"/client/"
+_POOL = b"/pool/"
+_INSTANCE = b"/instance/"
 
 
 class Decision:
@@ -28,7 +49,7 @@ class Decision:
         verdict: ``greylist`` or ``pass``, for the log.
         reason: why, for the log, in postgrey's words where it has any.
         key: the text that was looked up, empty when nothing was.
-        found: the value stored before, empty when there was none.
+        found: the value stored before, or the line of a whitelist; empty when there was none.
         stored: the value stored now, empty when nothing was.
         age: seconds since the first attempt.
         warning: what an administrator should know about the request or the entry.
@@ -45,8 +66,24 @@ class Decision:
         self.age = 0
 
 
-def screen(request: Request, whitelist: Whitelist) -> Decision | None:
-    """Return the decision when it needs no stored entry, otherwise nothing."""
+def screen(
+    request: Request,
+    whitelist: Whitelist,
+    *more: Whitelist,
+    only: Sequence[Whitelist] = (),
+    mode: str = "greylist",
+) -> Decision | None:
+    """Return the decision when it needs no stored entry, otherwise nothing.
+
+    Args:
+        request: the attributes.
+        whitelist: who is never greylisted.
+        more: further lists of such.
+        only: lists of the recipients that are greylisted; without any, all are.
+        mode: the setting of that name.
+    """
+    if mode == "off":
+        return Decision(PASS, "pass", "mode=off")
     client = request.get(b"client_address")
     recipient = request.get(b"recipient")
     if not client or not recipient:
@@ -55,12 +92,16 @@ def screen(request: Request, whitelist: Whitelist) -> Decision | None:
         warning = f"request without {missing}: check_policy_service belongs in "
         warning += "smtpd_recipient_restrictions"
         return Decision(PASS, "pass", f"no {missing}", warning)
-    subject = b"%s/%s/%s" % (client, request.get(b"sender", b""), recipient)
-    pattern = whitelist.match(subject.lower())
-    if pattern is not None:
-        decision = Decision(PASS, "pass", "client whitelist")
-        decision.key, decision.found = subject.lower(), pattern
-        return decision
+    subject = (b"%s/%s/%s" % (client, request.get(b"sender", b""), recipient)).lower()
+    for list in (whitelist, *more):
+        line = list.match(subject, request)
+        if line is not None:
+            about = "recipient" if line.attribute == b"recipient" else "client"
+            decision = Decision(PASS, "pass", f"{about} whitelist")
+            decision.key, decision.found = subject, line
+            return decision
+    if only and not any(list.match(subject, request) for list in only):
+        return Decision(PASS, "pass", "recipient not in greylist_recipients")
     return None
 
 
@@ -70,43 +111,203 @@ def decide(request: Request, entries: Entries, settings: Settings, now: int) -> 
     Args:
         request: has a client address and a recipient.
         entries: what is stored; the attempt is put there.
-        settings: the delay and the reply.
+        settings: the delay and all the rest.
         now: seconds since the epoch.
     """
-    name = key(request[b"client_address"], request.get(b"sender", b""), request[b"recipient"])
-    found = entries.get(name)
-    triplet, warning = _recall(found, now)
-    first_pass = triplet is not None and triplet.last_seen - triplet.ctime < settings.delay
-    if triplet is None:
-        triplet = Triplet(now)
-    else:
-        triplet.atime = now
-        triplet.count += 1
-    stored = triplet.pack()
-    entries.put(name, stored)
-
-    age = now - triplet.ctime
-    missing = settings.delay - age
-    if missing > 0:
-        reason = f"early-retry ({missing}s missing)" if triplet.count else "new"
-        decision = Decision(settings.defer, "greylist", reason, warning)
-    elif first_pass:
-        decision = Decision(PASS, "pass", f"triplet found, delay={age}", warning)
-    else:
-        decision = Decision(PASS, "pass", "triplet found", warning)
-    decision.key, decision.found, decision.stored, decision.age = name, found or b"", stored, age
+    attempt = _Attempt(request, entries, settings, now)
+    decision = attempt.trusted() or attempt.greylisted()
+    if settings.mode == "learn":
+        decision.action = PASS
+        decision.reason += ", mode=learn"
     return decision
 
 
-def _recall(found: bytes | None, now: int) -> tuple[Triplet | None, str]:
-    """Return the stored triplet, or nothing and a warning when it is of no use."""
-    if found is None:
-        return None, ""
+def state_of(name: bytes, value: bytes, settings: Settings, now: int) -> str:
+    """Return the state of an entry: waiting, passed, expired, trusted or other.
+
+    ``other`` is what is about no triplet and no trusted client. A triplet that a request would
+    ignore, since it does not parse, is expired.
+    """
+    client = name.startswith(_CLIENT)
+    if name.startswith(b"/") and not client:
+        return "other"
     try:
-        triplet = Triplet.unpack(found)
+        triplet = Triplet.unpack(value)
     except ValueError:
-        return None, f"ignoring stored value {found!r:.100}"
-    if triplet.ctime > now:
-        # The clock went back: nobody is greylisted for ever.
-        return None, f"ignoring first attempt in the future: {triplet.ctime}"
-    return triplet, ""
+        return "expired"
+    if client:
+        trusted = 0 < settings.auto_whitelist <= triplet.count
+        expired = now - triplet.last_seen > settings.max_age
+        return "expired" if expired else "trusted" if trusted else "other"
+    if _is_expired(triplet, settings, now):
+        return "expired"
+    return "waiting" if triplet.is_waiting(settings.delay) else "passed"
+
+
+def is_stale(name: bytes, value: bytes, entries: Entries, settings: Settings, now: int) -> bool:
+    """Return whether an entry is of no more use and can be deleted."""
+    if name.startswith(_POOL):
+        rest = name[len(_POOL) :].partition(b"/")[2]
+        return entries.get(value + b"/" + rest) is None
+    if name.startswith(_INSTANCE):
+        return not (value.isdigit() and len(value) <= 20 and abs(now - int(value)) <= DAY)
+    return state_of(name, value, settings, now) == "expired"
+
+
+def _is_expired(triplet: Triplet, settings: Settings, now: int) -> bool:
+    """Return whether a triplet was seen too long ago to count.
+
+    One from a future clock has a negative age, and is kept: it heals when it is used.
+    """
+    waiting = triplet.is_waiting(settings.delay)
+    return now - triplet.last_seen > (settings.retry_window if waiting else settings.max_age)
+
+
+class _Attempt:
+    """A client's attempt to deliver, beside what is stored."""
+
+    __slots__ = ("client", "entries", "now", "request", "settings")
+
+    def __init__(self, request: Request, entries: Entries, settings: Settings, now: int) -> None:
+        self.request = request
+        self.entries = entries
+        self.settings = settings
+        self.now = now
+        self.client = identify(request, settings)
+
+    def trusted(self) -> Decision | None:
+        """Return the decision for a trusted client, otherwise nothing."""
+        if not self.settings.auto_whitelist:
+            return None
+        name = _CLIENT + self.client.lower()
+        found = self.entries.get(name)
+        if found is None or state_of(name, found, self.settings, self.now) != "trusted":
+            return None
+        trust = Triplet.unpack(found)
+        decision = Decision(PASS, "pass", "client AWL")
+        decision.key, decision.found, decision.age = name, found, self.now - trust.ctime
+        if not 0 <= self.now - trust.last_seen < HOUR:
+            decision.stored = trust.again(self.now).pack()
+            self.entries.put(name, decision.stored)
+        return decision
+
+    def credit(self) -> None:
+        """Count a triplet of the client's that has passed, at most one an hour."""
+        if not self.settings.auto_whitelist:
+            return
+        name = _CLIENT + self.client.lower()
+        found = self.entries.get(name)
+        if found is None or state_of(name, found, self.settings, self.now) == "expired":
+            self.entries.put(name, Triplet(self.now, count=1).pack())
+            return
+        credit = Triplet.unpack(found)
+        if not 0 <= self.now - credit.last_seen < HOUR:
+            self.entries.put(name, credit.again(self.now).pack())
+
+    def greylisted(self) -> Decision:
+        """Return the decision on the triplet, and store the attempt."""
+        name = self.key()
+        found = self.entries.get(name)
+        triplet, warning = self.recall(found)
+        pool = b""
+        if triplet is None:
+            domain = organization(self.request) if self.settings.pool == "network" else b""
+            for other, where in self.others(name, domain):
+                value = self.entries.get(other)
+                triplet, _ = self.recall(value)
+                if triplet:
+                    name, found, pool = other, value, where
+                    break
+        decision = self.again(name, triplet) if triplet else self.first(name, domain)
+        if pool:
+            decision.reason += f", pool={pool.decode()}"
+        decision.key, decision.found, decision.warning = name, found or b"", warning
+        return decision
+
+    def key(self) -> bytes:
+        """Return the triplet's key."""
+        sender = self.request.get(b"sender", b"")
+        if self.settings.normalize_sender:
+            sender = normalize(sender)
+        return key(self.client, sender, self.request[b"recipient"])
+
+    def recall(self, found: bytes | None) -> tuple[Triplet | None, str]:
+        """Return the stored triplet, or nothing and a warning when it is of no use."""
+        if found is None:
+            return None, ""
+        try:
+            triplet = Triplet.unpack(found)
+        except ValueError:
+            return None, f"ignoring stored value {found!r:.100}"
+        if triplet.ctime > self.now:
+            # The clock went back: nobody is greylisted for ever.
+            return None, f"ignoring first attempt in the future: {triplet.ctime}"
+        return (None if _is_expired(triplet, self.settings, self.now) else triplet), ""
+
+    def others(self, name: bytes, domain: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """Yield the keys under which a triplet may be that is not under its own; and its pool."""
+        sender = self.request.get(b"sender", b"")
+        original = key(self.request[b"client_address"], sender, self.request[b"recipient"])
+        if original != name:
+            yield original, b""  # as greylist.pl stored it, or we with other settings
+        member = self.entries.get(_index(name, domain)) if domain else None
+        if member is not None:
+            yield member + b"/" + name.partition(b"/")[2], domain
+
+    def first(self, name: bytes, domain: bytes) -> Decision:
+        """Return the decision on a first attempt, and store it; it pays for some purging."""
+        entries, settings, now = self.entries, self.settings, self.now
+        triplet = Triplet(now)
+        entries.put(name, triplet.pack())
+        if domain:
+            entries.put(_index(name, domain), name.partition(b"/")[0])
+
+        def stale(name: bytes, value: bytes) -> bool:
+            return is_stale(name, value, entries, settings, now)
+
+        pay(entries, name, now, settings.retry_window, stale)
+        return self.judge(triplet, waiting=True)
+
+    def again(self, name: bytes, before: Triplet) -> Decision:
+        """Return the decision on one more attempt, and store it."""
+        triplet = before.again(self.now)
+        self.entries.put(name, triplet.pack())
+        return self.judge(triplet, before.is_waiting(self.settings.delay))
+
+    def judge(self, triplet: Triplet, waiting: bool) -> Decision:
+        """Return the decision on a triplet, this attempt included, that was waiting or not."""
+        age = self.now - triplet.ctime
+        missing = self.settings.delay - age
+        if missing > 0:
+            reason = f"early-retry ({missing}s missing)" if triplet.count else "new"
+            action = deferral(self.request, self.settings, missing)
+            decision = Decision(action, "greylist", reason)
+        elif waiting:
+            self.credit()
+            decision = Decision(self.header(age), "pass", f"triplet found, delay={age}")
+        else:
+            decision = Decision(PASS, "pass", "triplet found")
+        decision.stored, decision.age = triplet.pack(), age
+        return decision
+
+    def header(self, age: int) -> bytes:
+        """Return the action for a message that was delayed: a header, once, if it is wanted.
+
+        A message has one ``instance`` for all its recipients. After the content it would be too
+        late (access(5), PREPEND).
+        """
+        at_end = self.request.get(b"protocol_state") == b"END-OF-MESSAGE"
+        if not self.settings.header or not age or at_end:
+            return PASS
+        instance = self.request.get(b"instance")
+        if instance:
+            name = _INSTANCE + instance
+            if self.entries.get(name) is not None:
+                return PASS
+            self.entries.put(name, b"%d" % self.now)
+        return header(age, self.settings, self.now)
+
+
+def _index(name: bytes, domain: bytes) -> bytes:
+    """Return the key under which a domain's clients find the triplet of this key."""
+    return _POOL + domain + b"/" + name.partition(b"/")[2]

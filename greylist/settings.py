@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import os
 
+from greylist.file import File
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -40,11 +42,58 @@ def parse_time(text: str) -> int:
     return int(number) * _UNITS[unit]
 
 
+def _window(text: str) -> int:
+    seconds = parse_time(text)
+    if seconds < 60:
+        raise SettingsError(f"{text!r} is out of range: use 1m or more")
+    return seconds
+
+
 def _lock_time(text: str) -> int:
     seconds = parse_time(text)
     if not 1 <= seconds <= 3600:
         raise SettingsError(f"{text!r} is out of range: use 1s to 1h")
     return seconds
+
+
+def _prefix(text: str, bits: int) -> int:
+    if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= bits):
+        raise SettingsError(f"{text!r} is out of range: use 1 to {bits}")
+    return int(text)
+
+
+def _ipv4_prefix(text: str) -> int:
+    return _prefix(text, 32)
+
+
+def _ipv6_prefix(text: str) -> int:
+    return _prefix(text, 128)
+
+
+def _count(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= 6):
+        raise SettingsError(f"{text!r} is out of range: use 0 to 999999")
+    return int(text)
+
+
+def _one_of(text: str, words: tuple[str, ...]) -> str:
+    if text not in words:
+        raise SettingsError(f"{text!r} is none of {', '.join(words)}")
+    return text
+
+
+def _pool(text: str) -> str:
+    return _one_of(text, ("network", "domain", "off"))
+
+
+def _mode(text: str) -> str:
+    return _one_of(text, ("greylist", "learn", "off"))
+
+
+def _action(text: str) -> str:
+    if len(text) == 3 and text.isascii() and text.isdigit() and text.startswith("4"):
+        return text
+    return _one_of(text.lower(), ("defer_if_permit", "defer"))
 
 
 def _yes_or_no(text: str) -> bool:
@@ -57,6 +106,16 @@ def _path(text: str) -> str:
     if not text.startswith("/"):
         raise SettingsError(f"{text!r} is not an absolute path")
     return text
+
+
+def _paths(text: str) -> tuple[str, ...]:
+    return tuple(_path(path) for path in text.replace(",", " ").split())
+
+
+def _hostname(text: str) -> str:
+    if not text.isascii() or len(text.split()) > 1:
+        raise SettingsError(f"{text!r} is not a host name")
+    return text or os.uname().nodename
 
 
 def _facility(text: str) -> str:
@@ -74,7 +133,14 @@ def _level(text: str) -> int:
 def _reply_text(text: str) -> str:
     if not text or not text.isprintable():
         raise SettingsError(f"{text!r} is not a line of printable text")
+    if text[0].isdigit() and not _is_deferring(text.split(maxsplit=1)[0]):
+        raise SettingsError(f"{text!r} begins with a code other than 4.N.N (RFC 3463)")
     return text
+
+
+def _is_deferring(code: str) -> bool:
+    numbers = code.split(".")
+    return len(numbers) == 3 and numbers[0] == "4" and all(n.isdigit() for n in numbers)
 
 
 class Setting:
@@ -96,6 +162,33 @@ SETTINGS = (
             "Who is never greylisted: regular expressions, one a line."),
     Setting("delay", "300s", parse_time,
             "How long a new triplet has to wait before it is let through."),
+    Setting("mode", "greylist", _mode,
+            "greylist; learn: record and log, but let everything through; or off."),
+    Setting("retry_window", "2d", _window,
+            "How long a new triplet waits for its retry before it starts afresh."),
+    Setting("max_age", "35d", _window,
+            "How long a triplet that has passed, or a trusted client, is remembered after it was "
+            "last seen."),
+    Setting("ipv4_prefix", "24", _ipv4_prefix,
+            "How many bits of an IPv4 address make a client: 32 for each address."),
+    Setting("ipv6_prefix", "64", _ipv6_prefix,
+            "How many bits of an IPv6 address make a client: 128 for each address."),
+    Setting("pool", "network", _pool,
+            "Clients are networks, and a retry from elsewhere in the domain of a verified name "
+            "counts; domain: clients are such domains, where there is one; off: networks only."),
+    Setting("auto_whitelist", "5", _count,
+            "How many triplets of a client have to pass, one an hour counting, before it is "
+            "trusted; 0 for never."),
+    Setting("normalize_sender", "yes", _yes_or_no,
+            "Leave out of a sender what changes from mail to mail: BATV and SRS tags, numbers, "
+            "extensions."),
+    Setting("whitelist_clients", "", _paths,
+            "Files of clients that are never greylisted, in postgrey's form."),
+    Setting("whitelist_recipients", "", _paths,
+            "Files of recipients that are never greylisted, in postgrey's form."),
+    Setting("greylist_recipients", "", _paths,
+            "Files of the only recipients that are greylisted, in postgrey's form; without one, "
+            "all are."),
     Setting("durable", "no", _yes_or_no,
             "Sync each update to the disk. Otherwise a power cut may lose the last moments; "
             "a killed filter loses nothing either way."),
@@ -108,7 +201,14 @@ SETTINGS = (
             "How much to log: 1 decisions with their entries, 2 look-ups and actions, "
             "3 attributes and the whitelist too."),
     Setting("reply", "Service is temporarily unavailable", _reply_text,
-            "The text a deferred client sees."),
+            "The text a deferred client sees: %s stands for the seconds left, %r for the "
+            "recipient's domain, %c for the client's address."),
+    Setting("action", "defer_if_permit", _action,
+            "What Postfix does with a deferred client: defer_if_permit, defer, or a code 4NN."),
+    Setting("header", "no", _yes_or_no,
+            "Add an X-Greylist header to a message that was delayed."),
+    Setting("hostname", "", _hostname,
+            "The name in that header; the machine's own when empty."),
 )  # fmt: skip
 """Every setting, in the order in which the manual shows them."""
 
@@ -120,6 +220,7 @@ class Settings:
 
     Attributes:
         path: the file that was read, empty when there was none.
+        file: where it is, or would be.
     """
 
     database: str
@@ -130,18 +231,38 @@ class Settings:
     syslog_facility: str
     verbose: int
     reply: str
+    action: str
+    header: bool
+    hostname: str
+    mode: str
+    retry_window: int
+    max_age: int
+    ipv4_prefix: int
+    ipv6_prefix: int
+    pool: str
+    auto_whitelist: int
+    normalize_sender: bool
+    whitelist_clients: tuple[str, ...]
+    whitelist_recipients: tuple[str, ...]
+    greylist_recipients: tuple[str, ...]
 
     def __init__(self) -> None:
         self.path = ""
+        self.file: File | None = None
+        self._options: dict[str, str] = {}
         for setting in SETTINGS:
             setattr(self, setting.name, setting.parse(setting.default))
 
     def set(self, name: str, value: str) -> None:
-        """Set a setting from its text.
+        """Set a setting from its text, for good: it wins over what the file says.
 
         Raises:
             SettingsError: there is no such setting, or it cannot have this value.
         """
+        self._set(name, value)
+        self._options[name] = value
+
+    def _set(self, name: str, value: str) -> None:
         setting = _BY_NAME.get(name)
         if setting is None:
             raise SettingsError(f"unknown setting {name!r}")
@@ -150,10 +271,49 @@ class Settings:
         except SettingsError as error:
             raise SettingsError(f"{name}: {error}") from None
 
-    @property
-    def defer(self) -> bytes:
-        """The action for a client that has to come back."""
-        return b"defer_if_permit " + self.reply.encode()
+    def check(self) -> None:
+        """See that the settings go together.
+
+        Raises:
+            SettingsError: with these, nobody would ever be let through.
+        """
+        if self.delay >= self.retry_window:
+            raise SettingsError("delay is not shorter than retry_window")
+
+    def reread(self) -> Settings:
+        """Return the settings as the file has them now.
+
+        Raises:
+            SettingsError: names the file, the line and what is wrong with it.
+            OSError: the file cannot be read.
+        """
+        settings = Settings()
+        settings.file = self.file
+        settings.read()
+        for name, value in self._options.items():
+            settings.set(name, value)
+        settings.check()
+        return settings
+
+    def read(self) -> None:
+        """Set what the file sets.
+
+        Raises:
+            SettingsError, OSError: as reread does.
+        """
+        if self.file is None:
+            return
+        path = self.file.path
+        text = self.file.read().decode("utf-8", "surrogateescape")
+        self.path = path
+        for number, line in _logical_lines(text.split("\n")):
+            key, equals, value = line.partition("=")
+            try:
+                if not equals or not key.strip():
+                    raise SettingsError(f"{line.strip()!r:.100} is not of the form 'name = value'")
+                self._set(key.strip(), value.strip())
+            except SettingsError as error:
+                raise SettingsError(f"{path}:{number}: {error}") from None
 
 
 def load(path: str | None = None) -> Settings:
@@ -169,23 +329,13 @@ def load(path: str | None = None) -> Settings:
     """
     settings = Settings()
     given = path or os.environ.get("GREYLIST_CONFIG")
-    name = given or DEFAULT_PATH
+    settings.file = File(given or DEFAULT_PATH)
+    settings.file.changed()  # before reading: what is written from now on is noticed
     try:
-        with open(name, encoding="utf-8", errors="surrogateescape") as file:
-            lines = _logical_lines(file)
+        settings.read()
     except FileNotFoundError:
         if given:
             raise
-        return settings
-    settings.path = name
-    for number, line in lines:
-        key, equals, value = line.partition("=")
-        try:
-            if not equals or not key.strip():
-                raise SettingsError(f"{line.strip()!r:.100} is not of the form 'name = value'")
-            settings.set(key.strip(), value.strip())
-        except SettingsError as error:
-            raise SettingsError(f"{name}:{number}: {error}") from None
     return settings
 
 

@@ -35,6 +35,14 @@ class Triplet:
         """The time of the last attempt, in seconds since the epoch."""
         return self.atime or self.ctime
 
+    def is_waiting(self, delay: int) -> bool:
+        """Return whether no attempt came this many seconds after the first yet."""
+        return self.last_seen - self.ctime < delay
+
+    def again(self, now: int) -> Triplet:
+        """Return the triplet after one more attempt."""
+        return Triplet(self.ctime, now, self.count + 1)
+
     def pack(self) -> bytes:
         """Return the text that is stored."""
         return b"%d/%d/%d" % (self.ctime, self.atime, self.count)

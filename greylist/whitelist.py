@@ -1,24 +1,76 @@
-"""The ``nogreylist`` file: who is never greylisted.
+"""The ``nogreylist`` file, and postgrey's: who is never greylisted.
 
 One regular expression a line, matched without anchors and ignoring case against
 ``client_address/sender/recipient``. A ``#`` in column 1 starts a comment; blank lines are
 nothing. An empty or missing file whitelists nobody (in the original, everybody).
+
+A line may name the attribute that it is about: ``client_name=REGEX``, ``sender=REGEX`` and so
+on for all of ATTRIBUTES, and ``client_address=NETWORK``. Names that Postfix could not verify
+match no ``client_name=``.
 """
 
 from __future__ import annotations
 
-import os
-import stat
-
 import re2
+
+from greylist.file import File
+from greylist.networks import Networks
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import re
     from collections.abc import Callable
 
+    from greylist.protocol import Request
+
+    Rule = tuple[bytes, bytes]
+    Form = Callable[[bytes], Rule | None]
+
+ATTRIBUTES = frozenset(
+    b"protocol_state protocol_name helo_name queue_id sender recipient recipient_count "
+    b"client_address client_name reverse_client_name instance sasl_method sasl_username "
+    b"sasl_sender size ccert_subject ccert_issuer ccert_fingerprint encryption_protocol "
+    b"encryption_cipher encryption_keysize etrn_domain stress ccert_pubkey_fingerprint "
+    b"client_port policy_context server_address server_port compatibility_level "
+    b"mail_version".split()
+)
+"""What a line can name (Postfix, SMTPD_POLICY_README, up to 3.8)."""
+
 _MEMORY = 64 << 20
 """Bytes that RE2 may use at most: 5,000 lines take about 10 MiB."""
+
+
+class Line(bytes):
+    """A line as it stands in a file.
+
+    Attributes:
+        number: the line's number, from 1.
+        attribute: the attribute it is about; empty for a line of the original's form.
+        path: the file, empty when there is none.
+    """
+
+    number: int = 0
+    attribute: bytes = b""
+    path: str = ""
+
+
+def rule(line: bytes) -> Rule | None:
+    """Return the attribute and pattern of a line of ``nogreylist``, or nothing.
+
+    Raises:
+        ValueError: an attribute is named, and nothing about it that could match.
+    """
+    pattern = line.rstrip()
+    if not pattern or pattern.startswith(b"#"):
+        return None
+    name, equals, value = pattern.partition(b"=")
+    if not equals or name.strip() not in ATTRIBUTES:
+        return b"", pattern
+    if not value:
+        raise ValueError("matches everybody")
+    if name != name.strip() or value != value.strip():
+        raise ValueError("white space beside the equals sign")
+    return name, value
 
 
 def _options() -> re2.Options:
@@ -31,44 +83,44 @@ def _options() -> re2.Options:
     return options
 
 
-class Patterns:
-    """Compiled lines of a whitelist, the bad ones left out.
+class Expressions:
+    """Regular expressions about one attribute.
 
-    RE2 matches all lines at once, in time linear in the subject's length whatever they are.
+    RE2 matches all of them at once, in time linear in the subject's length whatever they are.
     What RE2 cannot express (look-around, back-references) is left to ``re``, line by line.
-
-    Attributes:
-        errors: ``(line number, reason)`` of each line that is left out.
     """
 
-    __slots__ = ("_lines", "_set", "_slow", "errors")
+    __slots__ = ("_lines", "_set", "_slow")
 
-    def __init__(self, text: bytes) -> None:
-        self.errors: list[tuple[int, str]] = []
-        self._lines: list[bytes] = []
-        self._slow: list[tuple[bytes, re.Pattern[bytes]]] = []
+    def __init__(self) -> None:
+        self._lines: list[Line] = []
+        self._slow: list[tuple[Line, re.Pattern[bytes]]] = []
         self._set = re2.Set.SearchSet(_options())
-        for number, line in enumerate(text.split(b"\n"), 1):
-            pattern = line.rstrip()
-            if pattern and not pattern.startswith(b"#"):
-                self._add(number, pattern)
-        if self._lines:
-            self._set.Compile()
 
-    def _add(self, number: int, pattern: bytes) -> None:
+    def add(self, pattern: bytes, line: Line) -> None:
+        """Add an expression that stands for this line.
+
+        Raises:
+            ValueError: it is none.
+        """
         try:
             self._set.Add(pattern)
         except re2.error:
             import re  # 5 ms of start-up that most whitelists need not pay
 
             try:
-                self._slow.append((pattern, re.compile(pattern, re.IGNORECASE)))
+                self._slow.append((line, re.compile(pattern, re.IGNORECASE)))
             except (re.error, RecursionError, OverflowError) as error:
-                self.errors.append((number, str(error)))
+                raise ValueError(str(error)) from error
         else:
-            self._lines.append(pattern)
+            self._lines.append(line)
 
-    def match(self, subject: bytes) -> bytes | None:
+    def compile(self) -> None:
+        """Make ready for matching; no more can be added."""
+        if self._lines:
+            self._set.Compile()
+
+    def match(self, subject: bytes) -> Line | None:
         """Return the first line that matches the subject, or nothing."""
         if self._lines:
             found: list[int] | None = self._set.Match(subject)
@@ -80,48 +132,108 @@ class Patterns:
         return None
 
 
+class Patterns:
+    """The compiled lines of a file, the bad ones left out.
+
+    Attributes:
+        errors: ``(line number, reason)`` of each line that is left out.
+    """
+
+    __slots__ = ("_expressions", "_networks", "errors")
+
+    def __init__(self, text: bytes, form: Form = rule, path: str = "") -> None:
+        """Args: text: the file's; form: how a line is read; path: the file's name."""
+        self.errors: list[tuple[int, str]] = []
+        self._expressions: dict[bytes, Expressions] = {}
+        self._networks = Networks()
+        for number, content in enumerate(text.split(b"\n"), 1):
+            try:
+                parsed = form(content)
+                if parsed:
+                    line = Line(content.strip())
+                    line.number, line.path, line.attribute = number, path, parsed[0]
+                    self._add(parsed[1], line)
+            except ValueError as error:
+                self.errors.append((number, str(error)))
+        for expressions in self._expressions.values():
+            expressions.compile()
+
+    def _add(self, pattern: bytes, line: Line) -> None:
+        if line.attribute == b"client_address":
+            self._networks.add(pattern, line)
+            return
+        expressions = self._expressions.get(line.attribute)
+        if expressions is None:
+            expressions = self._expressions[line.attribute] = Expressions()
+        expressions.add(pattern, line)
+
+    def match(self, subject: bytes, request: Request | None = None) -> Line | None:
+        """Return a line that matches a request, or nothing.
+
+        Args:
+            subject: the request's ``client_address/sender/recipient``.
+            request: its attributes, for the lines that name one.
+        """
+        for name, expressions in self._expressions.items():
+            value = _value(name, request) if name else subject
+            line = expressions.match(value) if value is not None else None
+            if line is not None:
+                return line
+        return self._networks.find(request.get(b"client_address", b"")) if request else None
+
+
+def _value(name: bytes, request: Request | None) -> bytes | None:
+    """Return the value of an attribute that a line can be about."""
+    value = request.get(name) if request else None
+    # Postfix's word for a client whose name it could not verify.
+    return None if name == b"client_name" and value == b"unknown" else value
+
+
 class Whitelist:
     """A whitelist file that is read again when it changes."""
 
-    __slots__ = ("_path", "_patterns", "_seen", "_warn")
+    __slots__ = ("_expected", "_file", "_form", "_patterns", "_warn")
 
-    def __init__(self, path: str, warn: Callable[[str], object]) -> None:
-        """Args: path: the file; warn: is told what is wrong with it, a line at a time."""
-        self._path = path
+    def __init__(
+        self,
+        path: str,
+        warn: Callable[[str], object],
+        form: Form = rule,
+        *,
+        expected: bool = False,
+    ) -> None:
+        """Read nothing yet.
+
+        Args:
+            path: the file.
+            warn: is told what is wrong with it, a line at a time.
+            form: how a line is read.
+            expected: that there is no such file is worth a warning.
+        """
+        self._expected = expected
+        self._file = File(path)
         self._warn = warn
+        self._form = form
         self._patterns = Patterns(b"")
-        self._seen: object = None
 
-    def match(self, subject: bytes) -> bytes | None:
-        """Return the line of the file as it is now that matches the subject, or nothing."""
-        try:
-            status = os.stat(self._path)
-            seen: object = (status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino)
-        except OSError as error:
-            seen = error.errno
-        if seen != self._seen:
-            self._seen = seen
+    def match(self, subject: bytes, request: Request | None = None) -> Line | None:
+        """Return a line of the file as it is now that matches the request, or nothing."""
+        if self._file.changed():
             self._load()
-        return self._patterns.match(subject)
+        return self._patterns.match(subject, request)
 
     def _load(self) -> None:
+        path = self._file.path
         try:
-            text = _read(self._path)
+            text = self._file.read()
         except FileNotFoundError:
             text = b""
+            if self._expected:
+                self._warn(f"{path} does not exist: nobody is on that list")
         except OSError as error:
-            self._warn(f"cannot read {self._path}: {error.strerror}; keeping the list as it was")
+            self._warn(f"cannot read {path}: {error.strerror}; keeping the list as it was")
             return
-        self._patterns = Patterns(text)
-        name = os.path.basename(self._path)
+        self._patterns = Patterns(text, self._form, path)
+        name = path.rpartition("/")[2]
         for number, reason in self._patterns.errors:
             self._warn(f"{name}:{number}: {reason}; line left out")
-
-
-def _read(path: str) -> bytes:
-    """Return a regular file's content; a FIFO in its place must not hang the filter."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    with open(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise OSError(22, "not a regular file")
-        return file.read()

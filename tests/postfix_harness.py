@@ -117,7 +117,8 @@ class Postfix:
 
     def __init__(self, main: dict[str, str] | None = None, **settings: str) -> None:
         """Args: main: further lines of main.cf; settings: those of the filter's greylist.cf."""
-        self.directory = Path(tempfile.mkdtemp(prefix="greylist-postfix-"))
+        # Not in TMPDIR, which nobody else may be able to enter.
+        self.directory = Path(tempfile.mkdtemp(prefix="greylist-postfix-", dir="/tmp"))
         self.directory.chmod(0o755)
         self.master = 0
         self.port, self.policy_port = free_port(), free_port()

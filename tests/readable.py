@@ -30,7 +30,9 @@ def as_root(
         arguments = ["sudo", "-n", "-u", user, "--", *arguments]
     elif user != "root":
         options.update(user=user, group=pwd.getpwnam(user).pw_gid, extra_groups=[])
-    return subprocess.run(arguments, check=check, stdin=subprocess.DEVNULL, **options)
+    if "input" not in options:
+        options["stdin"] = subprocess.DEVNULL
+    return subprocess.run(arguments, check=check, **options)
 
 
 def can_be_root() -> bool:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from memory import Memory
 
 from greylist import policy
 from greylist.settings import Settings
 from greylist.triplet import Triplet
+from greylist.whitelist import Line
 
 NOW = 1_700_000_000
 REQUEST = {
@@ -15,21 +17,14 @@ REQUEST = {
     b"sender": b"Sender@example.com",
     b"recipient": b"recipient@example.org",
 }
-KEY = b"192.0.2.1/sender@example.com/recipient@example.org"
+KEY = b"192.0.2.0/sender@example.com/recipient@example.org"
 DEFER = b"defer_if_permit Service is temporarily unavailable"
-
-
-class Stored(dict):
-    """Entries in memory."""
-
-    def put(self, key, value):
-        self[key] = value
 
 
 class Nobody:
     """A whitelist on which nobody is."""
 
-    def match(self, subject):
+    def match(self, subject, request):
         return None
 
 
@@ -42,84 +37,84 @@ def decide(entries, now, **changes):
 
 def test_first_attempt():
     """A new triplet is deferred, and stored with no second attempt."""
-    entries = Stored()
+    entries = Memory()
     decision = decide(entries, NOW)
     assert (decision.action, decision.verdict, decision.reason) == (DEFER, "greylist", "new")
-    assert entries == {KEY: b"%d/0/0" % NOW}
+    assert entries.triplets == {KEY: b"%d/0/0" % NOW}
 
 
 @pytest.mark.parametrize(("age", "missing"), [(0, 300), (1, 299), (299, 1)])
 def test_early_retry(age, missing):
     """A triplet younger than the delay is deferred, and its attempts are counted."""
-    entries = Stored({KEY: b"%d/0/0" % NOW})
+    entries = Memory({KEY: b"%d/0/0" % NOW})
     decision = decide(entries, NOW + age)
     assert (decision.action, decision.verdict) == (DEFER, "greylist")
     assert decision.reason == f"early-retry ({missing}s missing)"
-    assert entries == {KEY: b"%d/%d/1" % (NOW, NOW + age)}
+    assert entries.triplets == {KEY: b"%d/%d/1" % (NOW, NOW + age)}
 
 
 @pytest.mark.parametrize("age", [300, 301, 86400])
 def test_retry(age):
     """A triplet as old as the delay passes; the first pass says how long it took."""
-    entries = Stored({KEY: b"%d/%d/4" % (NOW, NOW + 10)})
+    entries = Memory({KEY: b"%d/%d/4" % (NOW, NOW + 10)})
     decision = decide(entries, NOW + age)
     assert (decision.action, decision.verdict) == (b"dunno", "pass")
     assert decision.reason == f"triplet found, delay={age}"
-    assert entries == {KEY: b"%d/%d/5" % (NOW, NOW + age)}
+    assert entries.triplets == {KEY: b"%d/%d/5" % (NOW, NOW + age)}
 
 
 def test_next_mail():
     """A triplet that has passed goes on passing."""
-    entries = Stored({KEY: b"%d/%d/1" % (NOW, NOW + 300)})
+    entries = Memory({KEY: b"%d/%d/1" % (NOW, NOW + 300)})
     decision = decide(entries, NOW + 400)
     assert (decision.action, decision.reason) == (b"dunno", "triplet found")
 
 
 def test_delay_is_a_setting():
     """The delay is the setting's, and 0 passes the first attempt."""
-    assert decide(Stored({KEY: b"%d/0/0" % NOW}), NOW + 60, delay="1m").action == b"dunno"
-    assert decide(Stored(), NOW, delay="0").action == b"dunno"
+    assert decide(Memory({KEY: b"%d/0/0" % NOW}), NOW + 60, delay="1m").action == b"dunno"
+    assert decide(Memory(), NOW, delay="0").action == b"dunno"
 
 
 def test_reply_is_a_setting():
     """The text after defer_if_permit is the setting's."""
-    decision = decide(Stored(), NOW, reply="Come back later")
+    decision = decide(Memory(), NOW, reply="Come back later")
     assert decision.action == b"defer_if_permit Come back later"
 
 
 @pytest.mark.parametrize("value", [b"", b"nonsense", b"0/0/0", b"1/2", b"\xff/0/0"])
 def test_bad_value(value):
     """A value that does not parse is named, and the triplet is new."""
-    entries = Stored({KEY: value})
+    entries = Memory({KEY: value})
     decision = decide(entries, NOW)
     assert decision.action == DEFER
     assert repr(value) in decision.warning
-    assert entries == {KEY: b"%d/0/0" % NOW}
+    assert entries.triplets == {KEY: b"%d/0/0" % NOW}
 
 
 def test_first_attempt_in_the_future():
     """A triplet from a future clock starts afresh: nobody is greylisted for ever."""
-    entries = Stored({KEY: b"%d/0/3" % (NOW + 1)})
+    entries = Memory({KEY: b"%d/0/3" % (NOW + 1)})
     decision = decide(entries, NOW)
     assert decision.action == DEFER
-    assert entries == {KEY: b"%d/0/0" % NOW}
+    assert entries.triplets == {KEY: b"%d/0/0" % NOW}
     assert decide(entries, NOW + 300).action == b"dunno"
 
 
 def test_last_attempt_in_the_future():
     """A last attempt from a future clock neither delays nor stays."""
-    entries = Stored({KEY: b"%d/%d/1" % (NOW, NOW + 10**8)})
+    entries = Memory({KEY: b"%d/%d/1" % (NOW, NOW + 10**8)})
     assert decide(entries, NOW + 300).action == b"dunno"
     assert Triplet.unpack(entries[KEY]).atime == NOW + 300
 
 
 def test_null_sender():
     """The null sender is greylisted like any other."""
-    entries = Stored()
+    entries = Memory()
     request = {**REQUEST, b"sender": b""}
     assert policy.screen(request, Nobody()) is None
     assert policy.decide(request, entries, Settings(), NOW).action == DEFER
-    assert list(entries) == [b"192.0.2.1//recipient@example.org"]
+    assert list(entries.triplets) == [b"192.0.2.0//recipient@example.org"]
     del request[b"sender"]
     assert policy.decide(request, entries, Settings(), NOW + 300).action == b"dunno"
 
@@ -142,11 +137,11 @@ def test_whitelist_sees_the_full_key():
     asked = []
 
     class Everybody:
-        def match(self, subject):
+        def match(self, subject, request):
             asked.append(subject)
-            return b"the line"
+            return Line(b"the line")
 
     decision = policy.screen(REQUEST, Everybody())
-    assert asked == [KEY]
+    assert asked == [b"192.0.2.1/sender@example.com/recipient@example.org"]
     assert (decision.action, decision.reason) == (b"dunno", "client whitelist")
     assert decision.found == b"the line"

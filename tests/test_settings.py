@@ -27,7 +27,7 @@ def test_defaults(file, monkeypatch):
     assert found.whitelist == "/etc/postfix/nogreylist"
     assert (found.delay, found.durable, found.verbose) == (300, False, 0)
     assert found.syslog_facility == "mail"
-    assert found.defer == b"defer_if_permit Service is temporarily unavailable"
+    assert (found.action, found.reply) == ("defer_if_permit", "Service is temporarily unavailable")
 
 
 def test_file_by_environment(file, monkeypatch):

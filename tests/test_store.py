@@ -15,7 +15,7 @@ from greylist import policy
 from greylist.settings import Settings
 
 UPDATES = 500
-KEY = b"192.0.2.1/sender@example.com/recipient@example.org"
+KEY = b"192.0.2.0/sender@example.com/recipient@example.org"
 REQUEST = {
     b"client_address": b"192.0.2.1",
     b"sender": b"sender@example.com",
@@ -167,7 +167,8 @@ def test_a_database_of_the_original_is_taken_over(place, make):
         b"sender": b"s7@example.com",
         b"recipient": b"r@example.org",
     }
-    decision = store.transact(lambda e: policy.decide(known, e, Settings(), NOW))
+    day = 1_600_086_400
+    decision = store.transact(lambda e: policy.decide(known, e, Settings(), day))
     assert decision.reason == "triplet found"
     store.transact(attempt)
     store.close()
@@ -175,7 +176,7 @@ def test_a_database_of_the_original_is_taken_over(place, make):
         b"198.51.100.%d/s%d@example.com/r@example.org" % (n, n): b"1600000000/1600000300/%d" % n
         for n in range(1, 5001)
     }
-    expected[b"198.51.100.7/s7@example.com/r@example.org"] = b"1600000000/%d/8" % NOW
+    expected[b"198.51.100.7/s7@example.com/r@example.org"] = b"1600000000/%d/8" % day
     expected[KEY] = b"%d/0/0" % NOW
     assert place.entries() == expected
     assert place.database.stat().st_ino == inode

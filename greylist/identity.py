@@ -1,0 +1,104 @@
+"""Which client this is: its network, or the organisation that its name belongs to.
+
+Postfix passes on a ``client_name`` that it has verified forward and back, ``unknown`` where it
+could not. The owner of a domain controls which addresses bear its names, so two clients of
+one organisational domain are one pool of machines, wherever their addresses are.
+
+The organisational domain is found by a light rule: the last two labels, or three below a
+country's ``co``, ``com``, ``ac`` and the like. The public suffix list knows better, but the
+packages with it take longer to load than the whole filter to start, and an error here only
+widens the match of one sender and recipient: what a pool shares is a triplet that waits.
+
+Customers of an access or hosting provider have its domain in common and nothing else. Their
+names are made by a machine, of the address or of a word such as ``dynamic``; a name like that
+stands for no organisation, unless one of its labels says that it is a mail server's.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from greylist.networks import network, parse_address
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from greylist.protocol import Request
+    from greylist.settings import Settings
+
+_SECOND_LEVEL = frozenset(
+    b"ac co com edu go gob gouv gov gv id ltd me mil ne net nhs nom or org plc sch".split()
+)
+"""Labels below which countries register organisations."""
+
+_MAIL = frozenset(b"mx mxout mta out outgoing outbound relay mout msa bounce".split())
+"""Words for a mail server, beside all that contain ``mail`` or ``smtp``."""
+
+_CUSTOMER = frozenset(
+    b"adsl broadband cable client clients cloud cpe cust customer dhcp dial dialin dialup dip dsl "
+    b"dyn dynamic fiber ftth home host hosted hsd ip ipv pool pools ppp pppoe res residential "
+    b"server static unassigned user vdsl vps vserver wireless".split()
+)
+"""Words that access and hosting providers put into the names of their customers."""
+
+_DIGITS = b"0123456789"
+_NAME = b"abcdefghijklmnopqrstuvwxyz-._" + _DIGITS
+_NUMBERS = bytes(code if code in _DIGITS else 32 for code in range(256))
+_LETTERS = bytes(code if chr(code).isalpha() and code < 128 else 32 for code in range(256))
+
+
+def identify(request: Request, settings: Settings) -> bytes:
+    """Return the identity of a client: the first part of its keys, never empty."""
+    if settings.pool == "domain":
+        domain = organization(request)
+        if domain:
+            return domain
+    return network(request[b"client_address"], settings.ipv4_prefix, settings.ipv6_prefix)
+
+
+def organization(request: Request) -> bytes:
+    """Return the organisational domain of a client's verified name, or nothing.
+
+    A name that was made for a customer of a provider has none.
+    """
+    name = request.get(b"client_name", b"").lower().rstrip(b".")
+    labels = name.split(b".")
+    if len(labels) < 2 or not all(labels) or name.translate(None, _NAME) or labels[-1].isdigit():
+        return b""
+    if is_machine_made(name, request[b"client_address"]):
+        return b""
+    second = len(labels[-1]) == 2 and labels[-2] in _SECOND_LEVEL
+    return b".".join(labels[-3 if second else -2 :])
+
+
+def is_machine_made(name: bytes, address: bytes) -> bool:
+    """Return whether a name looks made for a provider's customer, and no mail server's.
+
+    Args:
+        name: in lower case.
+        address: the client's address, in text.
+    """
+    words = name.rpartition(b".")[0].translate(_LETTERS).split()
+    if any(word in _MAIL or b"mail" in word or b"smtp" in word for word in words):
+        return False
+    return not _CUSTOMER.isdisjoint(words) or _names_address(name, address)
+
+
+def _names_address(name: bytes, address: bytes) -> bool:
+    """Return whether a part of the address stands in the name: its end in hex, or two octets.
+
+    Two, because providers leave the first ones out, and one may be a server's number.
+    """
+    parsed = parse_address(address)
+    if parsed is None:
+        return False
+    number, bits = parsed
+    packed = number.to_bytes(bits // 8, "big")
+    if packed[-4:].hex().encode() in name.translate(None, b"-."):
+        return True
+    if bits == 128:
+        return b"%x-%x" % (number >> 16 & 0xFFFF, number & 0xFFFF) in name
+    if b"%03d%03d" % (packed[2], packed[3]) in name:
+        return True
+    runs = [int(run) for run in name.translate(_NUMBERS).split() if len(run) <= 3]
+    pairs = set(pairwise(runs))
+    return any((a, b) in pairs or (b, a) in pairs for a, b in pairwise(packed))

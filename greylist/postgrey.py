@@ -1,0 +1,73 @@
+"""postgrey's whitelist files, line by line (postgrey(8), "Whitelists").
+
+Each line is turned into a line of ours: the name of an attribute, and a regular expression or,
+for ``client_address``, a network. A ``#`` starts a comment wherever it stands.
+"""
+
+from __future__ import annotations
+
+import re2
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    Rule = tuple[bytes, bytes]
+
+_EXTENSION = rb"(?:\+[^@]+)?"
+
+
+def client_rule(line: bytes) -> Rule | None:
+    """Return the attribute and pattern of a line of ``whitelist_clients``, or nothing.
+
+    The line is ``/regex/``, an address or its first octets, a network, or a domain, which
+    stands for its subdomains too.
+
+    Raises:
+        ValueError: it is none of these.
+    """
+    text = _strip(line)
+    if not text:
+        return None
+    if _is_regex(text):
+        return b"client_name", text[1:-1]
+    if b":" in text or not text.strip(b"0123456789./"):
+        return b"client_address", text
+    return b"client_name", rb"(?:^|\.)" + _quote(text, b"a domain") + b"$"
+
+
+def recipient_rule(line: bytes) -> Rule | None:
+    """Return the attribute and pattern of a line of ``whitelist_recipients``, or nothing.
+
+    The line is ``/regex/``, ``user@``, ``user@domain``, each with its extensions, or a domain,
+    which stands for its subdomains too.
+
+    Raises:
+        ValueError: it is none of these.
+    """
+    text = _strip(line)
+    if not text:
+        return None
+    if _is_regex(text):
+        return b"recipient", text[1:-1]
+    user, at, domain = text.partition(b"@")
+    quoted = _quote(user, b"a user or a domain")
+    if not at:
+        return b"recipient", b"[@.]" + quoted + b"$"
+    if domain:
+        return b"recipient", b"^" + quoted + _EXTENSION + b"@" + _quote(domain, b"a domain") + b"$"
+    return b"recipient", b"^" + quoted + _EXTENSION + b"@"
+
+
+def _strip(line: bytes) -> bytes:
+    return line.partition(b"#")[0].strip()
+
+
+def _is_regex(text: bytes) -> bool:
+    return len(text) > 2 and text.startswith(b"/") and text.endswith(b"/")
+
+
+def _quote(text: bytes, what: bytes) -> bytes:
+    """Return a pattern for this text, which has no white space in it."""
+    if len(text.split()) != 1 or b"/" in text:
+        raise ValueError(f"not {what.decode()}")
+    quoted: bytes = re2.escape(text)
+    return quoted

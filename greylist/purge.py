@@ -1,0 +1,77 @@
+"""Deleting what has expired, in steps: a few entries at a time, and where the last step ended.
+
+record :== since "/" last "/" key
+
+since is the time from which on the clock has run evenly, last that of the last step, both in
+seconds since the epoch; key is the last one that was looked at, none after the end.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from greylist.store import Entries
+
+    IsStale = Callable[[bytes, bytes], bool]
+
+RECORD = b"/purge"
+"""Where the record is stored."""
+
+EVERY = 8
+STEP = 32
+"""One in eight new entries pays for a look at 32: four each, in fewer writes."""
+
+MINUTE = 60
+HOUR = 3600
+
+
+def purge(entries: Entries, position: bytes, count: int, is_stale: IsStale) -> tuple[bytes, int]:
+    """Delete what is stale of the entries that follow a key.
+
+    Args:
+        entries: what is stored.
+        position: the key to go on from; none at first.
+        count: how many entries to look at.
+        is_stale: tells from a key and a value whether the entry is of no more use.
+
+    Returns:
+        The key to go on from, none after the last entry, and how many entries were deleted.
+    """
+    found = entries.after(position, count)
+    stale = [name for name, value in found if is_stale(name, value)]
+    for name in stale:
+        entries.delete(name)
+    return (found[-1][0] if len(found) == count else b""), len(stale)
+
+
+def pay(entries: Entries, name: bytes, now: int, pause: int, is_stale: IsStale) -> None:
+    """Go a step on in return for a new entry, if it is one in EVERY or the first in a minute.
+
+    Args:
+        entries: what is stored.
+        name: the new entry's key.
+        now: seconds since the epoch.
+        pause: seconds between two steps from which on the clock may have jumped.
+        is_stale: tells from a key and a value whether the entry is of no more use.
+    """
+    since, last, position = _unpack(entries.get(RECORD))
+    # Not 0: who read the clock first may have been the last to get the lock.
+    even = -MINUTE < now - last <= pause
+    if even and now - last < MINUTE and sum(name) % EVERY:
+        return
+    if not even:
+        since = now
+    # Under a clock that has just jumped ahead everything would seem to have expired.
+    if now - since >= HOUR:
+        position, _ = purge(entries, position, STEP, is_stale)
+    entries.put(RECORD, b"%d/%d/%s" % (since, now, position))
+
+
+def _unpack(value: bytes | None) -> tuple[int, int, bytes]:
+    """Return what a record says; one that does not parse says that nothing was done yet."""
+    since, last, position = (*(value or b"").split(b"/", 2), b"", b"")[:3]
+    if not (since.isdigit() and last.isdigit() and len(since) + len(last) <= 40):
+        return 0, 0, b""
+    return int(since), int(last), position

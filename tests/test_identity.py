@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+import hypothesis
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from greylist.identity import identify, is_machine_made, organization
+from greylist.settings import Settings
+
+
+def client(name: bytes, address: bytes = b"192.0.2.7") -> dict[bytes, bytes]:
+    return {b"client_name": name, b"client_address": address}
+
+
+@pytest.mark.parametrize(
+    ("name", "domain"),
+    [
+        (b"mail-yw1-f172.google.com", b"google.com"),
+        (b"MAIL-DM6NAM10ON2071.outbound.protection.OUTLOOK.com", b"outlook.com"),
+        (b"a8-31.smtp-out.amazonses.com", b"amazonses.com"),
+        (b"mout.gmx.net", b"gmx.net"),
+        (b"mout.web.de", b"web.de"),
+        (b"smtp1.wp.pl", b"wp.pl"),
+        (b"mta1.bbc.co.uk", b"bbc.co.uk"),
+        (b"mail.example.com.au", b"example.com.au"),
+        (b"smtp.u-tokyo.ac.jp", b"u-tokyo.ac.jp"),
+        (b"mx.admin.gov.ch", b"admin.gov.ch"),
+        (b"example.org", b"example.org"),
+        (b"co.uk", b"co.uk"),
+        (b"mail.example.org.", b"example.org"),
+        (b"unknown", b""),
+        (b"", b""),
+        (b"localhost", b""),
+        (b".", b""),
+        (b"mail..example.org", b""),
+        (b"192.0.2.7", b""),
+        (b"mail.exa mple.org", b""),
+        (b"mail.ex/ample.org", b""),
+        (b"m\xc3\xa4il.example.org", b""),
+    ],
+)
+def test_organization(name, domain):
+    """A verified name's organisation is its last labels, three below a country's co or com."""
+    assert organization(client(name)) == domain
+
+
+def test_no_name():
+    """Without a client_name there is no organisation."""
+    assert organization({b"client_address": b"192.0.2.7"}) == b""
+
+
+@pytest.mark.parametrize(
+    ("name", "address"),
+    [
+        (b"p5b0e1c3d.dip0.t-ipconnect.de", b"91.14.28.61"),
+        (b"91-14-28-61.provider.example", b"91.14.28.61"),
+        (b"61.28.14.91.in.provider.example", b"91.14.28.61"),
+        (b"host-28-61.provider.example", b"91.14.28.61"),
+        (b"x091014028061.provider.example", b"91.14.28.61"),
+        (b"5b0e1c3d.provider.example", b"91.14.28.61"),
+        (b"ec2-54-240-8-31.compute-1.amazonaws.com", b"54.240.8.31"),
+        (b"ns3012.ip-54-240-8.eu", b"54.240.8.31"),
+        (b"static.31.8.240.54.clients.your-server.de", b"54.240.8.31"),
+        (b"54-240-8-31.ip.linodeusercontent.com", b"54.240.8.31"),
+        (b"cpe-77.socal.res.rr.com", b"192.0.2.7"),
+        (b"customer77.dynamic.provider.example", b"192.0.2.7"),
+        (b"vps-1f2e3d.vps.ovh.net", b"192.0.2.7"),
+        (b"2001-db8-0-0-0-0-c000-207.provider.example", b"2001:db8::c000:207"),
+        (b"20010db8000000000000000000c0ffee.v6.provider.example", b"2001:db8::c0:ffee"),
+    ],
+)
+def test_customers_of_a_provider(name, address):
+    """A name made of the address, or of a provider's word for customers, is no organisation's."""
+    assert organization(client(name, address)) == b""
+
+
+@pytest.mark.parametrize(
+    ("name", "address"),
+    [
+        (b"a8-31.smtp-out.amazonses.com", b"54.240.8.31"),
+        (b"m42-132.mailgun.net", b"69.72.42.132"),
+        (b"mail132-5.atl131.mandrillapp.com", b"198.2.132.5"),
+        (b"o8.mta.dynamic.example.com", b"192.0.2.8"),
+        (b"mx-240-8.example.com", b"54.240.8.31"),
+        (b"lists7.example.com", b"192.0.2.7"),
+        (b"node-7-8.example.com", b"192.0.2.7"),
+    ],
+)
+def test_mail_servers_with_numbers(name, address):
+    """A label of a mail server outweighs numbers, and one octet alone says nothing."""
+    assert not is_machine_made(name, address)
+
+
+@pytest.mark.parametrize(
+    ("pool", "name", "expected"),
+    [
+        ("network", b"mail.example.com", b"192.0.2.0"),
+        ("off", b"mail.example.com", b"192.0.2.0"),
+        ("domain", b"mail.example.com", b"example.com"),
+        ("domain", b"unknown", b"192.0.2.0"),
+        ("domain", b"adsl-7.provider.example", b"192.0.2.0"),
+    ],
+)
+def test_identity(pool, name, expected):
+    """A client is its network, or with pool = domain the organisation of its name if any."""
+    settings = Settings()
+    settings.set("pool", pool)
+    assert identify(client(name), settings) == expected
+
+
+def test_exact_address():
+    """Prefixes of 32 and 128 give the original's exact key."""
+    settings = Settings()
+    settings.set("ipv4_prefix", "32")
+    settings.set("ipv6_prefix", "128")
+    assert identify(client(b"unknown", b"192.0.2.7"), settings) == b"192.0.2.7"
+    assert identify(client(b"unknown", b"2001:db8::7"), settings) == b"2001:db8::7"
+
+
+@hypothesis.settings(deadline=None)
+@given(st.binary(max_size=80), st.binary(min_size=1, max_size=40))
+def test_any_bytes(name, address):
+    """Whatever the name and address, an identity is not empty and a domain has no slash."""
+    settings = Settings()
+    settings.set("pool", "domain")
+    assert identify(client(name, address), settings)
+    assert b"/" not in organization(client(name, address))

@@ -1,0 +1,251 @@
+"""The filter as it follows its files: settings that change, modes, lists, headers."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from greylist import settings
+from greylist.filter import Filter
+from greylist.log import Log
+from greylist.policy import decide
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PASS = b"action=dunno\n\n"
+DEFER = b"action=defer_if_permit Service is temporarily unavailable\n\n"
+REQUEST = {
+    b"request": b"smtpd_access_policy",
+    b"client_address": b"192.0.2.1",
+    b"client_name": b"unknown",
+    b"sender": b"a@example.com",
+    b"recipient": b"b@example.org",
+}
+
+
+class Heard(Log):
+    """A log that keeps its lines."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: list[str] = []
+
+    def _write(self, priority: int, text: str) -> None:
+        self.lines.append(text)
+
+
+class Site:
+    """A directory with a settings file, and a filter that reads it."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.data = directory / "data"
+        self.data.mkdir(mode=0o700)
+        self.config = directory / "greylist.cf"
+        self.log = Heard()
+
+    def write(self, text: str = "") -> None:
+        """Write the settings file, with these further lines."""
+        database = f"database = {self.data}/greylist.db\nwhitelist = {self.directory}/no\n"
+        self.config.write_text(database + text)
+
+    def filter(self) -> Filter:
+        """Return a filter with the settings of the file."""
+        return Filter(settings.load(str(self.config)), self.log)
+
+
+@pytest.fixture
+def site(tmp_path):
+    found = Site(tmp_path)
+    found.write()
+    return found
+
+
+def test_settings_are_read_again(site):
+    """An edit of the settings file counts from the next request on, and says nothing."""
+    filter = site.filter()
+    assert filter.answer(REQUEST) == DEFER
+    site.write("reply = wait\n")
+    assert filter.answer(REQUEST) == b"action=defer_if_permit wait\n\n"
+    site.write("delay = 0\n")
+    assert filter.answer(REQUEST) == PASS
+    filter.store.close()
+    assert not [line for line in site.log.lines if "warning" in line]
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("delay = soon\n", "greylist.cf:3: delay: bad time 'soon'"),
+        ("mood = good\n", "greylist.cf:3: unknown setting 'mood'"),
+        ("nonsense\n", "greylist.cf:3: 'nonsense' is not of the form"),
+        ("delay = 3d\n", "delay is not shorter than retry_window"),
+    ],
+)
+def test_an_edit_with_an_error(site, text, complaint):
+    """An edit with an error keeps the old settings, all of them, and says so once."""
+    site.write("reply = wait\n")
+    filter = site.filter()
+    assert filter.answer(REQUEST) == b"action=defer_if_permit wait\n\n"
+    site.write(text)
+    for _ in range(3):
+        assert filter.answer(REQUEST) == b"action=defer_if_permit wait\n\n"
+    warnings = [line for line in site.log.lines if "warning" in line]
+    assert len(warnings) == 1
+    assert complaint in warnings[0]
+    assert warnings[0].endswith("keeping the settings as they were")
+    site.write("reply = mended\n")
+    assert filter.answer(REQUEST) == b"action=defer_if_permit mended\n\n"
+    filter.store.close()
+
+
+def test_a_settings_file_that_goes(site):
+    """A settings file that is deleted keeps the old settings; its successor counts."""
+    site.write("reply = wait\n")
+    filter = site.filter()
+    site.config.unlink()
+    assert filter.answer(REQUEST) == b"action=defer_if_permit wait\n\n"
+    warning = f"warning: cannot read {site.config}: No such file or directory; "
+    assert site.log.lines[0] == warning + "keeping the settings as they were"
+    site.write("reply = back\n")
+    assert filter.answer(REQUEST) == b"action=defer_if_permit back\n\n"
+    filter.store.close()
+
+
+def test_options_outlast_an_edit(site):
+    """What was given on the command line wins over the file, after an edit too."""
+    configuration = settings.load(str(site.config))
+    configuration.set("reply", "option")
+    filter = Filter(configuration, site.log)
+    site.write("reply = edited\nverbose = 1\n")
+    assert filter.answer(REQUEST) == b"action=defer_if_permit option\n\n"
+    assert site.log.verbose == 1
+    filter.store.close()
+
+
+def test_mode_learn(site):
+    """Learning, the filter records, lets through, and logs what it would have done."""
+    site.write("mode = learn\n")
+    filter = site.filter()
+    assert filter.answer(REQUEST) == PASS
+    assert site.log.lines[-1].startswith("action=greylist, reason=new, mode=learn, client_name=")
+    site.write("mode = greylist\n")
+    assert filter.answer(REQUEST) == DEFER
+    assert "reason=early-retry" in site.log.lines[-1]
+    filter.store.close()
+
+
+def test_mode_off(site):
+    """Switched off, the filter touches nothing: no database is made."""
+    site.write("mode = off\n")
+    filter = site.filter()
+    assert filter.answer(REQUEST) == PASS
+    assert filter.store is None
+    assert list(site.data.iterdir()) == []
+    site.write()
+    assert filter.answer(REQUEST) == DEFER
+    filter.store.close()
+
+
+def test_lists(site):
+    """The lists of postgrey and the opt-in list are followed, and their bad lines named."""
+    clients, recipients, only = (site.directory / name for name in ("c", "r", "o"))
+    clients.write_text("example.com\nbad line\n")
+    recipients.write_text("b@\n")
+    only.write_text("example.org\n")
+    site.write(f"whitelist_clients = {clients}\n")
+    filter = site.filter()
+    assert filter.answer(REQUEST | {b"client_name": b"mail.example.com"}) == PASS
+    assert site.log.lines[0] == "warning: c:2: not a domain; line left out"
+    assert filter.answer(REQUEST) == DEFER
+    site.write(f"whitelist_recipients = {recipients}\ngreylist_recipients = {only}\n")
+    assert filter.answer(REQUEST) == PASS
+    assert "reason=recipient whitelist" in site.log.lines[-1]
+    assert filter.answer(REQUEST | {b"recipient": b"c@example.org"}) == DEFER
+    assert filter.answer(REQUEST | {b"recipient": b"c@example.net"}) == PASS
+    only.write_text("example.org\nexample.net\n")
+    assert filter.answer(REQUEST | {b"recipient": b"c@example.net"}) == DEFER
+    filter.store.close()
+
+
+def test_a_list_that_is_not_there(site):
+    """A list that the settings name has to be there; one for local additions need not."""
+    site.write(f"whitelist_clients = {site.directory}/none {site.directory}/none.local\n")
+    filter = site.filter()
+    assert [filter.answer(REQUEST), filter.answer(REQUEST)] == [DEFER, DEFER]
+    warnings = [line for line in site.log.lines if "warning" in line]
+    path = site.directory / "none"
+    assert warnings == [f"warning: {path} does not exist: nobody is on that list"]
+    (site.directory / "none.local").write_text("192.0.2\n")
+    assert filter.answer(REQUEST) == PASS
+    filter.store.close()
+
+
+def test_purging_in_a_real_database(site):
+    """In Berkeley DB too, new triplets delete the old ones and their records, and no others."""
+    filter = site.filter()
+    filter.answer(REQUEST)
+    names = [REQUEST | {b"client_name": b"mail.example.com", b"sender": b"s%x@x" % n}
+             for n in range(200)]  # fmt: skip
+    start = 1_790_000_000
+    for at, old in enumerate(names):
+        filter.store.transact(lambda e: decide(old, e, filter.settings, start + at))  # noqa: B023
+
+    def old_ones(entries):
+        return [name for name, _ in entries.after(b"", 9999) if b"/s" in name]
+
+    assert len(filter.store.transact(old_ones)) == 400
+    late = start + 3 * 86400
+    for at in range(0, 7200, 90):
+        new = REQUEST | {b"recipient": b"new%d@example.org" % at}
+        filter.store.transact(lambda e: decide(new, e, filter.settings, late + at))  # noqa: B023
+    assert filter.store.transact(old_ones) == []
+    kept = filter.store.transact(lambda entries: entries.after(b"", 9999))
+    assert sum(b"/new" in name for name, _ in kept) == 80
+    filter.store.close()
+
+
+def run(site, *requests):
+    """Return the replies of one filter process to these requests."""
+    lines = [b"".join(b"%s=%s\n" % item for item in what.items()) + b"\n" for what in requests]
+    done = subprocess.run(
+        [sys.executable, "-c", "from greylist import filter; filter.main()"],
+        input=b"".join(lines),
+        env={**os.environ, "GREYLIST_CONFIG": str(site.config)},
+        capture_output=True,
+        timeout=60,
+        check=True,
+    )
+    return done.stdout.split(b"\n\n")[:-1]
+
+
+def test_one_header_across_processes(site):
+    """A message whose recipients are asked about by several filters gets one header."""
+    site.write("header = yes\nhostname = mx.example.org\n")
+    rcpt = [REQUEST | {b"recipient": b"r%d@example.org" % n, b"instance": b"1.2"} for n in range(4)]
+    assert run(site, *rcpt) == [DEFER.strip()] * 4
+    make_older(site, 400)
+    replies = [run(site, what)[0] for what in rcpt]
+    assert replies[0].startswith(b"action=PREPEND X-Greylist: delayed 40")
+    assert b" seconds by greylist-" in replies[0]
+    assert b" at mx.example.org; " in replies[0]
+    assert replies[1:] == [PASS.strip()] * 3
+
+
+def make_older(site, seconds):
+    """Make the triplets older, as if that many seconds had gone by."""
+    filter = site.filter()
+    filter.answer(REQUEST)
+
+    def shift(entries):
+        for name, value in entries.after(b"0", 100):
+            ctime, rest = value.split(b"/", 1)
+            entries.put(name, b"%d/%s" % (int(ctime) - seconds, rest))
+
+    filter.store.transact(shift)
+    filter.store.close()

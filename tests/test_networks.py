@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+import ipaddress
+
+import hypothesis
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from greylist.networks import Networks, network, parse_address, parse_network
+from greylist.whitelist import Line
+
+
+@pytest.mark.parametrize(
+    ("address", "prefixes", "expected"),
+    [
+        (b"192.0.2.77", (24, 64), b"192.0.2.0"),
+        (b"192.0.2.77", (32, 64), b"192.0.2.77"),
+        (b"192.0.2.77", (16, 64), b"192.0.0.0"),
+        (b"192.0.2.77", (25, 64), b"192.0.2.0"),
+        (b"192.0.2.177", (25, 64), b"192.0.2.128"),
+        (b"192.0.2.77", (1, 64), b"128.0.0.0"),
+        (b"2001:db8:1:2:3:4:5:6", (24, 64), b"2001:db8:1:2::"),
+        (b"2001:db8:1:2:3:4:5:6", (24, 128), b"2001:db8:1:2:3:4:5:6"),
+        (b"2001:DB8::0:6", (24, 128), b"2001:db8::6"),
+        (b"2001:db8:1:2:3:4:5:6", (24, 48), b"2001:db8:1::"),
+        (b"::ffff:192.0.2.77", (24, 64), b"192.0.2.0"),
+        (b"::FFFF:c000:24d", (32, 64), b"192.0.2.77"),
+        (b"unknown", (24, 64), b"unknown"),
+        (b"192.0.2", (24, 64), b"192.0.2"),
+        (b"192.0.2.256", (24, 64), b"192.0.2.256"),
+        (b"192.0.2.1\0", (24, 64), b"192.0.2.1\0"),
+        (b"\xff\xfe", (24, 64), b"\xff\xfe"),
+        (b"", (24, 64), b""),
+    ],
+)
+def test_network(address, prefixes, expected):
+    """A client is the first address of its network; what is no address stays as it is."""
+    assert network(address, *prefixes) == expected
+
+
+@hypothesis.settings(deadline=None)
+@given(st.ip_addresses(v=4), st.integers(1, 32))
+def test_ipv4_as_ipaddress_has_it(address, prefix):
+    """The network of an IPv4 address is the one that the standard library finds."""
+    expected = ipaddress.ip_network((address, prefix), strict=False).network_address
+    assert network(str(address).encode(), prefix, 64) == str(expected).encode()
+
+
+@hypothesis.settings(deadline=None)
+@given(st.ip_addresses(v=6), st.integers(1, 128))
+def test_ipv6_as_ipaddress_has_it(address, prefix):
+    """The network of an IPv6 address is the one that the standard library finds."""
+    if address.ipv4_mapped:
+        return
+    expected = ipaddress.ip_network((address, prefix), strict=False).network_address
+    found = network(str(address).encode(), 24, prefix)
+    assert ipaddress.ip_address(found.decode()) == expected
+
+
+@hypothesis.settings(deadline=None)
+@given(st.binary(max_size=60))
+def test_any_bytes(text):
+    """Any bytes are an address or none, a network or a ValueError, and nothing else."""
+    parsed = parse_address(text)
+    assert parsed is None or parsed[1] in {32, 128}
+    try:
+        number, bits, shift = parse_network(text)
+    except ValueError:
+        return
+    assert 0 <= number < 1 << (bits - shift)
+
+
+@pytest.mark.parametrize(
+    ("text", "inside", "outside"),
+    [
+        (b"192.0.2.5", b"192.0.2.5", b"192.0.2.6"),
+        (b"10", b"10.200.3.4", b"11.0.0.1"),
+        (b"10.1", b"10.1.3.4", b"10.2.3.4"),
+        (b"10.1.2", b"10.1.2.4", b"10.1.3.4"),
+        (b"192.0.2.0/25", b"192.0.2.127", b"192.0.2.128"),
+        (b"192.0.2.9/24", b"192.0.2.250", b"192.0.3.1"),
+        (b"0.0.0.0/0", b"203.0.113.9", b"2001:db8::1"),
+        (b"2001:db8::/32", b"2001:db8:ffff::1", b"2001:db9::1"),
+        (b"2001:db8::5", b"2001:db8::5", b"2001:db8::6"),
+        (b"::ffff:192.0.2.0/120", b"192.0.2.9", b"192.0.3.9"),
+        (b"192.0.2.0/24", b"::ffff:192.0.2.9", b"::192.0.2.9"),
+    ],
+)
+def test_in_a_network(text, inside, outside):
+    """An address is in a network when their first bits agree, /16 and /8 included."""
+    networks = Networks()
+    networks.add(text, Line(text))
+    assert networks.find(inside) == text
+    assert networks.find(outside) is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [b"", b"/", b"/24", b"192.0.2.0/", b"192.0.2.0/33", b"192.0.2.0/x", b"2001:db8::/129",
+     b"10./8", b"1.2.3.4.5", b"1.2.300", b"example.com", b"::ffff:192.0.2.0/95",
+     b"192.0.2.0/24/24", b"10.0/16", b"\xff"],
+)  # fmt: skip
+def test_no_network(text):
+    """What is no network is refused."""
+    with pytest.raises(ValueError, match=r"neither an address|prefix length"):
+        Networks().add(text, Line(text))
+
+
+def test_thousands_of_networks():
+    """However many networks there are, a look-up is one step for each prefix length."""
+    networks = Networks()
+    for number in range(20000):
+        text = b"10.%d.%d.0/24" % divmod(number, 256)
+        networks.add(text, Line(text))
+    assert networks.find(b"10.77.255.9") == b"10.77.255.0/24"
+    assert networks.find(b"10.200.1.9") is None
+    assert len(networks._tables) == 1
