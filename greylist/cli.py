@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
+import keyword
+import os
+import sys
 from typing import TYPE_CHECKING
 
 import click
@@ -9,6 +13,7 @@ import click
 from greylist import __version__, filter, settings
 from greylist.log import Log
 from greylist.settings import SETTINGS, Setting, SettingsError
+from greylist.store import StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -61,7 +66,68 @@ def _text(value: bool | int | str) -> str:
     return str(min(value, 3)) if isinstance(value, int) else value
 
 
+COMMANDS = {
+    "check": "Look for what is wrong, and say what mends it.",
+    "explain": "Say what a request would be answered, and why.",
+    "list": "Show the entries.",
+    "stats": "Count what waits, what passed and what was stopped.",
+    "metrics": "Print the figures for Prometheus.",
+    "replay": "Try settings on the mail log.",
+    "pass": "Let a client, sender or recipient through now.",
+    "forget": "Delete entries.",
+    "purge": "Delete what has expired, now.",
+    "dump": "Print the whole database as text.",
+    "load": "Take in what dump printed.",
+    "import": "Take over from postgrey, sqlgrey or greylist.pl.",
+}
+"""The commands and their short help, so that ``greylist --help`` need not load them."""
+
+OPTIONAL_SETTINGS = ("check",)
+"""Commands that are to work when the settings are wrong; they read them themselves."""
+
+
+class Unusable(click.ClickException):
+    """The database cannot be used."""
+
+    exit_code = 3
+
+
+class Commands(click.Group):
+    """The group of the commands, each a module that is loaded when its command is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names, in the order of the help."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return a command, loading its module."""
+        if cmd_name not in COMMANDS:
+            return None
+        # A module cannot be called import or pass.
+        name = cmd_name + "_" if keyword.iskeyword(cmd_name) else cmd_name
+        module = importlib.import_module(f"greylist.commands.{name}")
+        command: click.Command = module.command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of commands, without loading any."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command; a reader that has seen enough, such as head(1), is no error."""
+        try:
+            return super().invoke(ctx)
+        except StoreError as error:
+            raise Unusable(str(error)) from error
+        except BrokenPipeError:
+            null = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(null, sys.stdout.fileno())
+            ctx.exit(0)
+
+
 @click.group(
+    cls=Commands,
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
@@ -83,18 +149,25 @@ def _text(value: bool | int | str) -> str:
 @click.version_option(__version__, prog_name="greylist")
 @click.pass_context
 def cli(context: click.Context, /, config: str | None, log_to: str, **options: Any) -> None:
-    r"""Greylisting for Postfix.
+    """Greylisting for Postfix.
 
     Without a command, serve policy requests: read name=value lines from standard input, an
     empty line ending each request, and answer each with an action on standard output. Postfix's
     spawn(8) runs it so, once per connection. By hand:
 
     \b
-      printf '%s\n' request=smtpd_access_policy client_address=192.0.2.1 \
+      printf '%s\\n' request=smtpd_access_policy client_address=192.0.2.1 \\
           sender=a@example.com recipient=b@example.org '' | greylist
 
-    Every setting of greylist.cf is an option as well; options win.
+    Every setting of greylist.cf is an option as well; options win. The commands are for people;
+    each has its own --help.
+
+    Exit status: 0 done; 1 nothing found, or something found wrong; 2 wrong usage or settings;
+    3 the database cannot be used.
     """
+    if context.invoked_subcommand in OPTIONAL_SETTINGS:
+        context.obj = (config, options)
+        return
     configuration = configure(config, options)
     context.obj = configuration
     if context.invoked_subcommand is None:

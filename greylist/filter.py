@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from types import FrameType
     from typing import NoReturn
 
+    from greylist.policy import Decision
     from greylist.protocol import Request
     from greylist.settings import Settings
     from greylist.store import Store
@@ -96,9 +97,7 @@ class Filter:
         kind = request.get(b"request", b"")
         if kind != b"smtpd_access_policy":
             raise RequestError(f"unrecognized request type: '{quote(kind, 100)}'")
-        decision = policy.screen(
-            request, self.whitelist, *self.lists, only=self.only, mode=self.settings.mode
-        )
+        decision = self.screen(request)
         if decision is None:
             store = self.store or self._open()
             now = int(time.time())
@@ -107,6 +106,12 @@ class Filter:
             )
         self.log.decision(request, decision)
         return reply(decision.action)
+
+    def screen(self, request: Request) -> Decision | None:
+        """Return the decision when it needs no stored entry, otherwise nothing."""
+        return policy.screen(
+            request, self.whitelist, *self.lists, only=self.only, mode=self.settings.mode
+        )
 
     def _open(self) -> Store:
         path = self.settings.database

@@ -115,6 +115,11 @@ class Expressions:
         else:
             self._lines.append(line)
 
+    @property
+    def slow(self) -> list[Line]:
+        """The lines that RE2 cannot express."""
+        return [line for line, _ in self._slow]
+
     def compile(self) -> None:
         """Make ready for matching; no more can be added."""
         if self._lines:

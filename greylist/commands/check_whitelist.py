@@ -1,0 +1,135 @@
+"""The doctor on the whitelist: lines that do nothing, and lines that do too much."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import TYPE_CHECKING
+
+from greylist.commands import output
+from greylist.commands.database import acting_as_owner
+from greylist.commands.finding import Finding
+from greylist.postgrey import client_rule, recipient_rule
+from greylist.whitelist import Expressions, Line, Patterns, rule
+
+if TYPE_CHECKING:
+    from greylist.commands.finding import Findings
+    from greylist.settings import Settings
+    from greylist.whitelist import Form
+
+_ANYTHING = (b"", b"192.0.2.1/a@example.com/b@example.org", b"2001:db8::1//c@example.net")
+"""Subjects that no honest line has in common."""
+
+_START = re.compile(rb"\^((?:[\w@%-]|\\\.)+)(.?)")
+"""An anchored line's literal beginning, and what follows it."""
+
+_ADDRESS = re.compile(rb"[0-9a-f.:]*", re.IGNORECASE)
+
+
+def examine(settings: Settings) -> Findings:
+    """Yield what is to say about the whitelists, read as the filter's user."""
+    yield from _file(settings, "whitelist", settings.whitelist, rule)
+    for path in settings.whitelist_clients:
+        yield from _file(settings, "whitelist_clients", path, client_rule)
+    for path in settings.whitelist_recipients:
+        yield from _file(settings, "whitelist_recipients", path, recipient_rule)
+    for path in settings.greylist_recipients:
+        yield from _file(settings, "greylist_recipients", path, recipient_rule)
+
+
+def _file(settings: Settings, subject: str, path: str, form: Form) -> Findings:
+    """Yield what is to say about one file."""
+    try:
+        with acting_as_owner(os.path.dirname(settings.database)), open(path, "rb") as file:
+            text = file.read()
+    except FileNotFoundError:
+        yield _missing(subject, path)
+        return
+    except OSError as error:
+        words = f"{path}: {error.strerror}; the filter does without it"
+        yield Finding("error", subject, words, f"chmod a+r {path}")
+        return
+    findings = list(_lines(subject, path, text, form))
+    yield from findings
+    if not any(finding.level == "error" for finding in findings):
+        number = sum(bool(line.strip()) and line[:1] != b"#" for line in text.split(b"\n"))
+        yield Finding("ok", subject, f"{path}: {number} line{'' if number == 1 else 's'}")
+
+
+def _missing(subject: str, path: str) -> Finding:
+    # As in postgrey, a file for local additions need not be there.
+    if subject == "whitelist" or path.endswith(".local"):
+        return Finding("ok", subject, f"no {path}: it matches nobody")
+    meant = "is greylisted" if subject == "greylist_recipients" else "is whitelisted by it"
+    return Finding("error", subject, f"{path} does not exist: nobody {meant}", f"touch {path}")
+
+
+def _lines(subject: str, path: str, text: bytes, form: Form) -> Findings:
+    for number, reason in Patterns(text, form).errors:
+        words = f"{path}:{number}: {reason}"
+        yield Finding("error", subject, words, "Mend the line; until then it is left out.")
+    seen: dict[tuple[bytes, bytes], int] = {}
+    for number, line in enumerate(text.split(b"\n"), 1):
+        try:
+            parsed = form(line)
+        except ValueError:
+            continue
+        if parsed is None:
+            continue
+        if parsed in seen:
+            found = [(f"the same as line {seen[parsed]}", "Delete one of them.")]
+        else:
+            found = complaints(*parsed)
+        seen.setdefault(parsed, number)
+        for words, remedy in found:
+            shown = line.strip()[:80].decode(errors="backslashreplace")
+            place = f"{path}:{number}: {shown if shown.isprintable() else output.text(line)}"
+            yield Finding("warning", subject, f"{place}: {words}", remedy)
+
+
+def complaints(attribute: bytes, pattern: bytes) -> list[tuple[str, str]]:
+    """Return what is wrong with a pattern that compiles, each with its remedy."""
+    if attribute == b"client_address":
+        return []
+    expressions = Expressions()
+    try:
+        expressions.add(pattern, Line(pattern))
+    except ValueError:
+        return []
+    expressions.compile()
+    if all(expressions.match(subject) is not None for subject in _ANYTHING):
+        return [("matches everybody: nobody is greylisted", "Delete the line, or narrow it.")]
+    found = never(pattern) if not attribute else None
+    if found:
+        return [found]
+    if expressions.slow:
+        words = "RE2 has no look-around or back-reference, so this line costs time at each request"
+        return [(words, "Write it without (?=, (?!, (?<, \\1, if it can be.")]
+    return []
+
+
+def never(pattern: bytes) -> tuple[str, str] | None:
+    """Return why a line can never match ``client_address/sender/recipient``, if so."""
+    if re.search(rb"(?<!\\)\s|^\s", pattern) and b"(?x" not in pattern:
+        return (
+            "never matches: no address has a blank in it",
+            "A comment needs a line of its own, with # in column 1.",
+        )
+    start = None if b"|" in pattern else _START.match(pattern)
+    if start and not _may_start(start[1].replace(b"\\", b""), start[2]):
+        return (
+            "never matches: what is matched begins with the client's IP address",
+            "Write / in place of ^ for the sender or the recipient.",
+        )
+    if re.search(rb"(?<!\\)/\$", pattern):
+        return "never matches: what is matched ends with the recipient", "Write / in place of /$."
+    if b"(?-i" in pattern and re.search(rb"(?<!\\)[A-Z]", pattern):
+        return "never matches: what is matched is in lower case", "Leave out (?-i)."
+    return None
+
+
+def _may_start(literal: bytes, following: bytes) -> bool:
+    """Return whether a client address, or ``unknown``, may begin with this text."""
+    if following in {b"?", b"*", b"{"}:
+        literal = literal[:-1]  # the last character may be absent
+    return bool(_ADDRESS.fullmatch(literal)) or b"unknown".startswith(literal.lower())

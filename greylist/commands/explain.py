@@ -1,0 +1,234 @@
+"""``greylist explain``: what would be answered, and why."""
+
+from __future__ import annotations
+
+import functools
+import io
+import os
+import sys
+import time
+from typing import TYPE_CHECKING, NamedTuple
+
+import click
+
+from greylist import policy
+from greylist.commands import output
+from greylist.commands.database import opened, to_person
+from greylist.commands.maillog import request_of
+from greylist.commands.scratch import Overlay, Scratch
+from greylist.filter import Filter
+from greylist.protocol import RequestError, read_requests
+from greylist.purge import RECORD
+from greylist.whitelist import Line
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import Any
+
+    from greylist.policy import Decision
+    from greylist.protocol import Request
+    from greylist.settings import Settings
+    from greylist.store import Entries
+
+_ATTRIBUTES = ("client_address", "client_name", "helo_name", "sender", "recipient", "sasl_username")
+
+
+def _attributes(function: Callable[..., Any]) -> Callable[..., Any]:
+    for name in reversed(_ATTRIBUTES):
+        option = click.option("--" + name.replace("_", "-"), metavar="TEXT", help=f"The {name}.")
+        function = option(function)
+    return function
+
+
+class Explanation(NamedTuple):
+    """What would be answered to a request, and why.
+
+    Attributes:
+        looked_up: the entries that were asked for, with what was found.
+        stored: what the filter would store.
+        place: the line that matched, as ``FILE:LINE: TEXT``, empty when none did.
+        passes: when a retry would pass, in seconds since the epoch; nothing if this one does.
+    """
+
+    request: Request
+    decision: Decision
+    looked_up: list[tuple[bytes, bytes | None]]
+    stored: dict[bytes, bytes | None]
+    place: str
+    passes: int | None
+
+
+@click.command("explain", short_help="Say what a request would be answered, and why.")
+@_attributes
+@output.json_option
+@click.pass_obj
+def command(settings: Settings, /, as_json: bool, **attributes: str | None) -> None:
+    """Say what a request would be answered now, and why. Nothing is changed.
+
+    The request is given in options, or on standard input: as name=value lines like Postfix's
+    own, or as a line pasted from the mail log, "NOQUEUE: reject: RCPT from ..." or greylist's
+    own "action=...". Exit status: 0, or 1 if there is no request in the input.
+
+    \b
+    Examples:
+      greylist explain --client-address 192.0.2.1 --sender a@example.com \\
+          --recipient b@example.org
+      grep 'NOQUEUE: reject.*b@example.org' /var/log/mail.log | greylist explain
+    """
+    requests = [_request(attributes)] if any(attributes.values()) else list(_standard_input())
+    if not requests:
+        click.echo("There is no request in the input.", err=True)
+        raise click.exceptions.Exit(1)
+    filter = Filter(settings, to_person())
+    # Before the database is opened, and root acts as its owner: root may read more.
+    screened = [(request, filter.screen(request)) for request in requests]
+    for number, explanation in enumerate(explain_all(screened, settings)):
+        if as_json:
+            output.print_json(as_dict(explanation))
+        else:
+            click.echo("\n" if number else "", nl=False)
+            show(explanation, settings)
+
+
+def _request(attributes: dict[str, str | None]) -> Request:
+    given = {k.encode(): os.fsencode(v) for k, v in attributes.items() if v is not None}
+    return {b"request": b"smtpd_access_policy", **given}
+
+
+def _standard_input() -> Iterator[Request]:
+    """Yield the requests on standard input; lines of a log are requests of their own."""
+    if sys.stdin.isatty():
+        click.echo("Type a request, then an empty line, then Control-D.", err=True)
+    data = sys.stdin.buffer.read()
+    requests = [request for line in data.splitlines() if (request := request_of(line))]
+    if requests:
+        yield from requests
+        return
+    stream = io.BytesIO(data.replace(b"\r\n", b"\n").rstrip(b"\n") + b"\n\n")
+    try:
+        yield from filter(None, read_requests(lambda: stream.read(65536), bytes))
+    except RequestError as error:
+        raise click.UsageError(str(error)) from error
+
+
+def explain_all(
+    requests: list[tuple[Request, Decision | None]], settings: Settings
+) -> Iterator[Explanation]:
+    """Yield the explanations of requests, each with its decision if it needs no entry."""
+    if all(screened for _, screened in requests):
+        yield from (explain(*pair, settings, None) for pair in requests)
+    elif not os.path.exists(settings.database):
+        words = f"There is no database at {settings.database} yet: it counts as empty."
+        click.echo(words, err=True)
+        empty = Scratch()
+        yield from (explain(*pair, settings, empty) for pair in requests)
+    else:
+        with opened(settings) as store:
+            for pair in requests:
+                yield store.transact(functools.partial(explain, *pair, settings))
+
+
+def explain(
+    request: Request, screened: Decision | None, settings: Settings, entries: Entries | None
+) -> Explanation:
+    """Return what the policy would decide, its changes going nowhere."""
+    if screened or entries is None:
+        assert screened
+        return Explanation(request, screened, [], {}, _place(screened.found), None)
+    now = int(time.time())
+    overlay = Overlay(entries)
+    decision = policy.decide(request, overlay, settings, now)
+    looked_up, stored = list(overlay.looked_up), dict(overlay.changes)
+    passes = None
+    if decision.verdict == "greylist":
+        passes = now + max(0, settings.delay - decision.age)
+        retry = policy.decide(request, overlay, settings, passes)
+        passes = passes if retry.verdict == "pass" else None
+    return Explanation(request, decision, looked_up, stored, "", passes)
+
+
+def _place(line: bytes) -> str:
+    """Return where a whitelist's line stands."""
+    if not isinstance(line, Line):
+        return ""
+    return f"{line.path}:{line.number}: {output.text(line)}"
+
+
+def show(explanation: Explanation, settings: Settings) -> None:
+    """Print an explanation for people."""
+    decision = explanation.decision
+    rows: list[tuple[str, str]] = [
+        ("request", _described(explanation.request)),
+        ("whitelist", explanation.place or _not_whitelisted(explanation, settings)),
+    ]
+    rows += [_entry("", *pair) for pair in explanation.looked_up if pair[0] != RECORD]
+    if decision.warning:
+        rows.append(("warning", decision.warning))
+    rows += [("reason", decision.reason), ("answer", decision.action.decode())]
+    if explanation.passes is not None:
+        when = output.local_time(explanation.passes)
+        words = "if tried again after" if decision.age else "if tried now and again after"
+        rows.append(("would pass", f"{words} {when}"))
+    stored = explanation.stored.items()
+    rows += [_entry("would store ", *pair) for pair in stored if pair[0] != RECORD]
+    width = max(len(name) for name, _ in rows)
+    for name, words in rows:
+        click.echo(click.style(name.ljust(width), bold=True) + "  " + words)
+
+
+def _entry(label: str, key: bytes, value: bytes | None) -> tuple[str, str]:
+    """Return a row for an entry: what kind it is of, what is about, and what it says."""
+    kind = b"triplet"
+    if key.startswith(b"/"):
+        kind, _, key = key[1:].partition(b"/")
+    return label + output.text(kind), f"{output.text(key)}: {_value(value)}"
+
+
+def _described(request: Request) -> str:
+    def get(name: bytes) -> str:
+        return output.text(request.get(name, b""))
+
+    name = get(b"client_name") or "?"
+    return f"{name}[{get(b'client_address')}] from=<{get(b'sender')}> to=<{get(b'recipient')}>"
+
+
+def _not_whitelisted(explanation: Explanation, settings: Settings) -> str:
+    if not explanation.decision.stored:
+        return "no line was asked for" if not explanation.decision.key else "no line matches"
+    more = (*settings.whitelist_clients, *settings.whitelist_recipients)
+    return f"no line matches in {', '.join((settings.whitelist, *more))}"
+
+
+def _value(value: bytes | None) -> str:
+    """Return a stored value with its times in words."""
+    if value is None:
+        return "not there"
+    words = output.text(value)
+    fields = words.split("/")
+    if len(fields) == 3 and fields[0].isdigit() and fields[1].isdigit():
+        words += f" (first {output.local_time(int(fields[0]))}"
+        words += f", last {output.local_time(int(fields[1]))})" if int(fields[1]) else ")"
+    return words
+
+
+def as_dict(explanation: Explanation) -> dict[str, object]:
+    """Return an explanation for JSON."""
+    decision = explanation.decision
+    return {
+        "action": decision.action.decode(),
+        "verdict": decision.verdict,
+        "reason": decision.reason,
+        "warning": decision.warning,
+        "whitelist": explanation.place,
+        "passes": explanation.passes,
+        "request": _texts(explanation.request),
+        "looked_up": _texts(dict(explanation.looked_up)),
+        "would_store": _texts(explanation.stored),
+    }
+
+
+def _texts(pairs: Any) -> dict[str, str | None]:
+    return {
+        output.text(name): None if value is None else output.text(value)
+        for name, value in pairs.items()
+    }

@@ -1,0 +1,127 @@
+"""What the database says about the mail: the figures behind ``stats`` and ``metrics``."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from greylist.commands.entry import STATES
+from greylist.store.environment import home
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from greylist.commands.entry import Entry
+    from greylist.settings import Settings
+
+DAY = 86400
+
+DAYS = 14
+"""How many days back the new triplets are counted one by one."""
+
+DELAYS = (300, 600, 1200, 2400, 3600, 7200, 14400, 43200)
+"""Upper bounds of the histogram of delays, in seconds; the last class has none."""
+
+
+class Figures:
+    """Counts of entries.
+
+    Attributes:
+        now: the time of the count, in seconds since the epoch.
+        states: how many entries there are in each of STATES; clients only count as trusted.
+        days: new triplets by days back from now: 0 is the last 24 hours; and how many of them
+            have passed.
+        settled: of the triplets first seen between a half and a whole retry window ago, all
+            of which are still kept: how many there are, and how many have never passed.
+        old: of the triplets first seen more than a retry window ago, as far as they are not
+            purged: how many there are, and how many have never passed.
+        delays: of the triplets that passed at their first retry and were not used since, the
+            seconds between the two, in order. Of others the database does not tell.
+        clients, senders, recipients: triplets by client, by sender's domain, by recipient.
+        bytes: the size of the database.
+        log_bytes: the size of its log and shared regions.
+    """
+
+    def __init__(self, entries: Iterable[Entry], settings: Settings, now: int) -> None:
+        self.now = now
+        self.window = settings.retry_window
+        self.delay = settings.delay
+        self.states = dict.fromkeys(STATES, 0)
+        self.days = [[0, 0] for _ in range(DAYS)]
+        self.settled = [0, 0]
+        self.old = [0, 0]
+        self.delays: list[int] = []
+        self.clients: Counter[bytes] = Counter()
+        self.senders: Counter[bytes] = Counter()
+        self.recipients: Counter[bytes] = Counter()
+        for entry in entries:
+            self.states[entry.state] += 1
+            if entry.recipient:
+                self._add(entry)
+        self.delays.sort()
+        self.bytes, self.log_bytes = _sizes(settings.database)
+
+    def _add(self, entry: Entry) -> None:
+        age = self.now - entry.first
+        passed = entry.last - entry.first >= self.delay
+        self.clients[entry.client] += 1
+        self.senders[entry.sender.rpartition(b"@")[2]] += 1
+        self.recipients[entry.recipient] += 1
+        if 0 <= age < DAYS * DAY:
+            self.days[age // DAY][0] += 1
+            self.days[age // DAY][1] += passed
+        if self.window // 2 <= age:
+            cohort = self.settled if age <= self.window else self.old
+            cohort[0] += 1
+            cohort[1] += not passed
+        if passed and entry.attempts == 2:
+            self.delays.append(entry.last - entry.first)
+
+    def quantile(self, share: float) -> int | None:
+        """Return the delay that this share of the triplets did not exceed, in seconds."""
+        return quantile(self.delays, share)
+
+    def histogram(self) -> list[int]:
+        """Return how many delays there are in each class of DELAYS, and above."""
+        classes = [0] * (len(DELAYS) + 1)
+        for delay in self.delays:
+            classes[sum(delay > bound for bound in DELAYS)] += 1
+        return classes
+
+
+def quantile(values: list[int], share: float) -> int | None:
+    """Return the value that this share of sorted values does not exceed, if there is any."""
+    if not values:
+        return None
+    # Nearest rank: a value that occurred, not one between two.
+    return values[max(0, math.ceil(share * len(values)) - 1)]
+
+
+def _sizes(path: str) -> tuple[int, int]:
+    """Return the bytes on disk of the database and of its environment."""
+    log = 0
+    try:
+        with os.scandir(home(path)) as files:
+            log = sum(file.stat().st_blocks * 512 for file in files)
+    except FileNotFoundError:
+        pass
+    return os.stat(path).st_size, log
+
+
+def gather(settings: Settings) -> Figures:
+    """Return the figures of the database as it is.
+
+    Raises:
+        StoreError: it cannot be used.
+    """
+    from greylist.commands import output
+    from greylist.commands.database import opened, walk
+    from greylist.commands.entry import entries
+
+    now = int(time.time())
+    with opened(settings) as store:
+        stored = output.progress(walk(store), "Reading")
+        return Figures(entries(stored, settings, now), settings, now)

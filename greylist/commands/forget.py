@@ -1,0 +1,82 @@
+"""``greylist forget``: delete entries."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import click
+
+from greylist.commands import output
+from greylist.commands.database import apply, opened, walk
+from greylist.commands.entry import Entry, entries
+from greylist.commands.list import show
+from greylist.commands.selection import Selection, selectors
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from greylist.settings import Settings
+    from greylist.store import Entries, Store
+
+LARGE = 100
+"""Entries that are forgotten without a question."""
+
+
+@click.command("forget", short_help="Delete entries.")
+@selectors
+@click.option("--dry-run", is_flag=True, help="Only show what would be forgotten.")
+@click.option("--yes", is_flag=True, help="Do not ask, however many there are.")
+@output.json_option
+@click.pass_obj
+def command(
+    settings: Settings, /, dry_run: bool, yes: bool, as_json: bool, **selectors: Any
+) -> None:
+    """Forget the entries that match: their clients are greylisted anew, or trusted no more.
+
+    PATTERN and the options select as for list; at least one is needed. More than 100 are
+    forgotten only after a question, or with --yes. Exit status: 0, or 1 if nothing matches.
+
+    \b
+    Examples:
+      greylist forget --client 192.0.2.0/24 --dry-run
+      greylist forget '*@example.com'
+    """
+    selection = Selection(**selectors)
+    if not selection:
+        raise click.UsageError("say what to forget: PATTERN or an option; see --help")
+    with opened(settings) as store:
+        chosen = choose(store, settings, selection, int(time.time()))
+        if dry_run:
+            show(chosen, as_json)
+            return
+        if len(chosen) > LARGE and not yes:
+            _ask(len(chosen))
+        keys = (entry.key for entry in output.progress(chosen, "Forgetting", len(chosen)))
+        number = sum(map(len, apply(store, keys, _delete)))
+    if as_json:
+        output.print_json({"forgotten": number})
+    else:
+        click.echo(f"{number} forgotten.")
+
+
+def choose(store: Store, settings: Settings, selection: Selection, now: int) -> list[Entry]:
+    """Return the entries that are meant; without any, end with exit status 1."""
+    test = selection.test(now)
+    stored = output.progress(walk(store), "Reading")
+    chosen = [entry for entry in entries(stored, settings, now) if test(entry)]
+    if not chosen:
+        click.echo("No entry matches.", err=True)
+        raise click.exceptions.Exit(1)
+    return chosen
+
+
+def _ask(number: int) -> None:
+    if not sys.stdin.isatty():
+        raise click.UsageError(f"{number} entries match: give --yes to forget them all")
+    click.confirm(f"Forget {number} entries?", abort=True, err=True)
+
+
+def _delete(entries: Entries, key: bytes) -> None:
+    entries.delete(key)

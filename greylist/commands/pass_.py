@@ -1,0 +1,99 @@
+"""``greylist pass``: let somebody through now."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import click
+
+from greylist import identity
+from greylist.commands import output
+from greylist.commands.database import apply, opened
+from greylist.commands.entry import CLIENT, Entry, entry_of
+from greylist.commands.forget import choose
+from greylist.commands.list import show
+from greylist.commands.selection import Selection, selectors
+from greylist.triplet import Triplet
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from greylist.settings import Settings
+    from greylist.store import Entries
+
+
+@click.command("pass", short_help="Let a client, sender or recipient through now.")
+@selectors
+@click.option("--trust", metavar="ADDRESS", help="Trust this client, whatever it sends.")
+@click.option("--dry-run", is_flag=True, help="Only show what would be let through.")
+@output.json_option
+@click.pass_obj
+def command(
+    settings: Settings, /, trust: str | None, dry_run: bool, as_json: bool, **selectors: Any
+) -> None:
+    """Let the triplets that match and still wait through at their next attempt.
+
+    PATTERN and the options select as for list; at least one is needed. With --trust, the
+    client (its network, as greylisted) is trusted instead, as if it had earned it; that lasts
+    as long as it sends mail at least once in max_age. Exit status: 0, or 1 if nothing matches.
+
+    \b
+    Examples:
+      greylist pass '*@example.com'
+      greylist pass --trust 192.0.2.1
+    """
+    selection = Selection(**selectors)
+    if bool(selection) == bool(trust):
+        raise click.UsageError("say who: PATTERN or an option, or else --trust; see --help")
+    now = int(time.time())
+    if trust:
+        passed = [_trust(settings, trust, now, dry_run)]
+    else:
+        passed = _pass(settings, selection, now, dry_run)
+    if dry_run or as_json:
+        show(passed, as_json)
+    elif trust:
+        click.echo(f"{output.text(passed[0].client)} is trusted.")
+    else:
+        click.echo(f"{len(passed)} will pass at the next attempt.")
+
+
+def _pass(settings: Settings, selection: Selection, now: int, dry_run: bool) -> list[Entry]:
+    """Make the triplets that wait old enough; return those that were meant."""
+
+    def age(entries: Entries, entry: Entry) -> None:
+        found = entries.get(entry.key)
+        if found is None:
+            return  # it went meanwhile
+        triplet = Triplet.unpack(found)
+        if triplet.is_waiting(settings.delay):
+            old = Triplet(min(triplet.ctime, now - settings.delay), 0, triplet.count)
+            entries.put(entry.key, old.pack())
+
+    with opened(settings) as store:
+        if not selection.state:
+            selection = selection._replace(state=("waiting",))
+        chosen = [e for e in choose(store, settings, selection, now) if e.recipient]
+        if not dry_run:
+            sum(map(len, apply(store, chosen, age)))
+    return chosen
+
+
+def _trust(settings: Settings, address: str, now: int, dry_run: bool) -> Entry:
+    """Trust a client as if enough of its triplets had passed."""
+    if not settings.auto_whitelist:
+        raise click.UsageError("auto_whitelist is 0: add the client to the whitelist's file")
+    client = identity.identify({b"client_address": address.encode()}, settings)
+    key = CLIENT + client.lower()
+    value = Triplet(now, count=settings.auto_whitelist).pack()
+
+    def put(entries: Entries) -> None:
+        entries.put(key, value)
+
+    if not dry_run:
+        with opened(settings, create=True) as store:
+            store.transact(put)
+    entry = entry_of(key, value, settings, now)
+    assert entry is not None
+    return entry

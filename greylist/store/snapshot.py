@@ -1,0 +1,145 @@
+"""The database as it is at one moment, copied while requests go on.
+
+It is Berkeley DB's hot backup: copy the log, then the database piece by piece, then the log
+again, and recover the copy from the first log on. A page that was copied before it changed is
+brought up to date by the log; the moment is that of the last copy of the log. Each piece is
+copied under the lock, so that no page is torn and no request waits longer than for a piece.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from bsddb3 import db
+
+from greylist.store import StoreError
+from greylist.store.environment import CACHE, LOG_FILE, home, open_database
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import Any
+
+    from greylist.store import Entries, Store
+
+PIECE = 1 << 20
+"""Bytes copied under the lock at once; a multiple of every page size."""
+
+ATTEMPTS = 5
+"""Copies that are begun before giving up: a log may come and go between two pieces."""
+
+PAUSE = 0.001
+"""Seconds between two pieces, in which the filters that wait get the lock."""
+
+
+@contextmanager
+def snapshot(store: Store, path: str) -> Iterator[Iterator[tuple[bytes, bytes]]]:
+    """Yield the entries of the database, in the order of their keys, as of one moment.
+
+    Args:
+        store: lends its lock; open.
+        path: its database.
+
+    Raises:
+        StoreError: there is no room for the copy, or it could not be made.
+    """
+    with tempfile.TemporaryDirectory(prefix="greylist-") as directory:
+        copy = os.path.join(directory, os.path.basename(path))
+        environment = database = None
+        try:
+            _copy_whole(store, path, copy)
+            environment = _recover(copy)
+            database = open_database(environment, copy)
+            yield _entries(database)
+        except OSError as error:
+            raise StoreError(f"cannot copy {path} to {directory}: {error.strerror}") from error
+        except db.DBError as error:
+            raise StoreError(f"the copy of {path} is of no use: {error.args[-1]}") from error
+        finally:
+            if database is not None:
+                database.close()
+            if environment is not None:
+                environment.close()
+
+
+def _copy_whole(store: Store, path: str, copy: str) -> None:
+    """Copy until no log is missing."""
+    for _ in range(ATTEMPTS):
+        shutil.rmtree(home(copy), ignore_errors=True)
+        os.mkdir(home(copy))
+        _copy(store, path, copy)
+        if _has_whole_log(copy):
+            return
+    raise StoreError(f"{path} changes too fast to be copied; try again later")
+
+
+def _copy(store: Store, path: str, copy: str) -> None:
+    """Copy the database and all of the log that its pages may need."""
+    with open(path, "rb", buffering=0) as source, open(copy, "wb", buffering=0) as target:
+        size = os.fstat(source.fileno()).st_size
+        free = shutil.disk_usage(os.path.dirname(copy)).free
+        if free < size + 8 * LOG_FILE:
+            raise StoreError(f"no room for a copy of {path} in {tempfile.gettempdir()}")
+        # What the file grows by meanwhile is in the log.
+        for offset in range(0, size, PIECE):
+            store.transact(_piece(path, copy, (source.fileno(), target.fileno()), offset))
+            time.sleep(PAUSE)
+        store.transact(lambda _: _copy_logs(path, copy))
+        # A database that was set aside meanwhile has taken its log along.
+        if os.stat(path).st_ino != os.fstat(source.fileno()).st_ino:
+            raise StoreError(f"{path} was replaced meanwhile; try again")
+
+
+def _piece(
+    path: str, copy: str, files: tuple[int, int], offset: int
+) -> Callable[[Entries], object]:
+    """Return what copies a piece of the database, under the lock."""
+    source, target = files
+
+    def run(entries: Entries) -> None:
+        # Old logs are removed at checkpoints, so each is copied while it is there.
+        _copy_logs(path, copy)
+        os.pwrite(target, os.pread(source, PIECE, offset), offset)
+
+    return run
+
+
+def _copy_logs(path: str, copy: str) -> None:
+    """Copy the log files that have grown since they were copied last."""
+    for name in os.listdir(home(path)):
+        if name.startswith("log."):
+            source, target = os.path.join(home(path), name), os.path.join(home(copy), name)
+            # The last log has its full length from the start, so it is copied each time.
+            if not os.path.exists(target) or os.stat(source).st_mtime >= os.stat(target).st_mtime:
+                shutil.copyfile(source, target)
+
+
+def _has_whole_log(copy: str) -> bool:
+    """Return whether no log is missing between the first and the last one."""
+    numbers = [int(name[4:]) for name in os.listdir(home(copy))]
+    return max(numbers) - min(numbers) + 1 == len(numbers)
+
+
+def _recover(copy: str) -> Any:
+    """Return the environment of the copy, all of its log being applied to it."""
+    environment = db.DBEnv()
+    environment.set_cachesize(0, CACHE)
+    environment.set_lg_max(LOG_FILE)
+    flags = db.DB_INIT_MPOOL | db.DB_INIT_LOG | db.DB_INIT_TXN
+    environment.open(home(copy), flags | db.DB_CREATE | db.DB_PRIVATE | db.DB_RECOVER_FATAL)
+    return environment
+
+
+def _entries(database: Any) -> Iterator[tuple[bytes, bytes]]:
+    cursor = database.cursor()
+    try:
+        entry = cursor.first()
+        while entry:
+            yield entry
+            entry = cursor.next()
+    finally:
+        cursor.close()

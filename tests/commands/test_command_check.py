@@ -1,0 +1,258 @@
+"""``greylist check``: each finding, provoked."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from types import SimpleNamespace
+
+import pytest
+from click.testing import CliRunner
+
+from greylist.cli import cli
+from greylist.commands.check_whitelist import complaints
+from greylist.store.record import SIZE, Record
+
+from .mailhost import NOW
+from .postfix_files import hand_over, postfix
+
+
+@pytest.fixture
+def sound(host):
+    """Return a host on which all is well."""
+    host.put({b"192.0.2.0/a@example.com/b@example.org": b"%d/0/0" % NOW})
+    postfix(host)
+    hand_over(host)
+    return host
+
+
+def findings(host, code):
+    """Return what the doctor finds that is not well."""
+    result = host.run("check", "--json", "--postfix", host.path / "postfix", code=code)
+    found = json.loads(result.stdout)["findings"]
+    assert all(finding["remedy"] for finding in found if finding["level"] != "ok")
+    return [f"{f['level']} {f['subject']}: {f['text']}" for f in found if f["level"] != "ok"]
+
+
+def test_a_sound_host_has_no_findings(sound):
+    """All is ok, each subject is named, and the exit status is 0."""
+    assert findings(sound, 0) == []
+    shown = sound.run("check", "--postfix", sound.path / "postfix").stdout
+    assert "0 errors, 0 warnings." in shown
+    for subject in ("settings", "whitelist", "directory", "disk", "database", "main.cf"):
+        assert f"ok       {subject}" in shown
+
+
+@pytest.mark.parametrize(
+    ("changes", "code", "expected"),
+    [
+        ({"chroot": "y"}, 1, "error master.cf: greylist runs chrooted"),
+        ({"user": "root"}, 1, "error master.cf: greylist: spawn(8) refuses to run it as root"),
+        ({"user": "daemon"}, 1, "error master.cf: greylist runs as daemon, but"),
+        ({"program": "/nowhere/greylist"}, 1, "error master.cf: greylist: /nowhere/greylist is no"),
+        ({"program": "/bin/cat"}, 1, "error master.cf: no service spawns greylist"),
+        ({"limit": "-"}, 0, "warning master.cf: greylist: at most 100 filters"),
+        ({"limit": "7"}, 0, "warning master.cf: greylist: at most 7 filters"),
+        ({"time": "$command_time_limit"}, 0, "warning main.cf: greylist: spawn(8) kills a filter"),
+        ({"call": "unix:private/other"}, 1, "error main.cf: nothing asks unix:private/greylist"),
+        ({"call": "unix:private/greylist"}, 0, "warning main.cf: smtpd_recipient_restrictions: in"),
+        ({"guard": "permit_mynetworks"}, 0, "with no reject_unauth_destination before it"),
+        ({"guard": "permit_mynetworks", "relay": "permit"}, 1, "an open relay is near"),
+        (
+            {"call": "{ unix:private/greylist, default_action = dunno, timeout=5s }"},
+            0,
+            "Postfix waits 5s, no longer than lock_timeout (5s)",
+        ),
+        (
+            {"call": "{ unix:private/greylist, default_action=dunno, timeout=100s }"},
+            0,
+            "a client waits 100s when the filter hangs",
+        ),
+    ],
+)
+def test_postfix_is_looked_at(sound, changes, code, expected):
+    """Each mistake in main.cf and master.cf is found, with a remedy."""
+    postfix(sound, **changes)
+    found = findings(sound, code)
+    assert any(expected in line for line in found), found
+
+
+def test_a_restriction_in_master_cf_counts(sound):
+    """A list that master.cf overrides for one service is looked at as well."""
+    postfix(sound, call="unix:private/other")
+    with open(sound.path / "postfix" / "master.cf", "a") as file:
+        file.write("smtp inet n - n - - smtpd\n -o { smtpd_recipient_restrictions =")
+        file.write(" reject_unauth_destination, check_policy_service")
+        file.write(" {unix:private/greylist, default_action=DUNNO, timeout=9s} }\n")
+    assert findings(sound, 0) == []
+
+
+def test_every_wrong_setting_is_named(sound):
+    """All the lines that are wrong are named at once, where the filter stops at the first."""
+    sound.configure("delay = soon", "colour = blue", "durable = no", "durable = yes", "nonsense")
+    found = findings(sound, 1)
+    assert [line.partition("greylist.cf:")[2][:1] for line in found] == ["3", "4", "6", "7"]
+    assert "durable was set in line 5 already" in found[2]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "expected"),
+    [
+        (b"example.com # a friend", "no address has a blank"),
+        (b"^mail\\.example\\.com$", "begins with the client's IP address"),
+        (b"^abuse@", "begins with the client's IP address"),
+        (b"@example\\.com/$", "ends with the recipient"),
+        (b"(?-i)Example", "is in lower case"),
+        (b".*", "matches everybody"),
+        (b"@a|", "matches everybody"),
+        (b"(a)\\1example", "RE2 has no look-around"),
+        (b"@example\\.com$", None),
+        (b"^192\\.0\\.2\\.", None),
+        (b"^2001:db8:", None),
+        (b"^unknown/", None),
+        (b"^ab?", None),
+        (b"^abs", "begins with"),
+        (b"^abs?", None),
+        (b"^mail|example", None),
+        (b"^a|example", None),
+        (b"/postmaster@", None),
+        (b"a\\ b@example", None),
+    ],
+)
+def test_a_line_that_does_nothing_or_too_much(pattern, expected):
+    """A pattern that can never match, matches everybody or is slow is told apart."""
+    found = [words for words, _ in complaints(b"", pattern)]
+    assert (expected is None and not found) or (found and expected in found[0]), found
+
+
+def test_the_whitelist_is_read_line_by_line(sound):
+    """Bad patterns are errors with their line; duplicates are named with both lines."""
+    sound.whitelist.write_text("# fine\n@example\\.com/\n(\n\n@example\\.com/\n")
+    found = findings(sound, 1)
+    assert found[0].startswith(f"error whitelist: {sound.whitelist}:3: ")
+    assert "nogreylist:5: @example\\.com/: the same as line 2" in found[1]
+
+
+def test_a_whitelist_that_the_filter_cannot_read(sound):
+    """What root can read is no proof: the file is read as the filter's user."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root")
+    os.chmod(sound.whitelist, 0o600)
+    assert "Permission denied" in findings(sound, 1)[0]
+
+
+def test_a_world_writable_directory_is_an_error(sound):
+    """The remedy is the command that mends it."""
+    os.chmod(sound.database.parent, 0o777)
+    assert "error directory: " in findings(sound, 1)[0]
+    assert "chmod o-w" in sound.run("check", code=1).stdout
+
+
+def test_a_directory_that_others_can_read_is_a_warning(sound):
+    """Who writes to whom is nobody else's business."""
+    os.chmod(sound.database.parent, 0o755)
+    assert "can be read by others (mode 0755)" in findings(sound, 0)[0]
+
+
+def test_no_directory_yet(sound):
+    """The remedy makes it, for the filter's user."""
+    shutil.rmtree(sound.database.parent)
+    assert "does not exist" in findings(sound, 1)[0]
+    assert "install -d -o greylist" in sound.run("check", code=1).stdout
+
+
+def test_a_file_that_is_no_database(sound):
+    """A damaged file is told without being touched."""
+    sound.database.write_bytes(b"x" * 8192)
+    assert "not a Berkeley DB BTree" in findings(sound, 1)[0]
+    assert sound.database.read_bytes() == b"x" * 8192
+
+
+def test_broken_and_future_entries_are_counted(sound):
+    """A value that does not parse, and a first attempt in the future, are warnings."""
+    sound.put({b"a/b/c": b"what", b"a/b/d": b"%d/0/0" % (NOW + 9999)})
+    found = findings(sound, 0)
+    assert "1 values are not ctime/atime/count, first a/b/c" in found[0]
+    assert "1 first attempts lie in the future" in found[1]
+
+
+def test_databases_set_aside_are_named(sound):
+    """A copy that was set aside is a warning with its time."""
+    aside = f"{sound.database}.{NOW - 100}"
+    os.mkdir(aside)
+    assert f"damaged at 2027-01-15 07:58:20: {aside}" in findings(sound, 0)[0]
+
+
+def test_the_settings_are_looked_for_where_the_filter_does(sound, monkeypatch):
+    """Without a file the defaults hold; one that is named has to be there."""
+    monkeypatch.setattr("greylist.settings.DEFAULT_PATH", str(sound.path / "none.cf"))
+    options = ["--database", str(sound.database), "check"]
+    result = CliRunner().invoke(cli, options)
+    assert "none.cf: the defaults hold" in result.stdout
+    result = CliRunner().invoke(cli, ["--config", str(sound.path / "no.cf"), *options])
+    assert "no.cf does not exist" in result.stdout
+    assert result.exit_code == 1
+
+
+def test_settings_that_do_not_go_together(sound):
+    """A delay that outlasts the retry window would let nobody through."""
+    sound.configure("delay = 3d")
+    assert findings(sound, 1) == ["error settings: delay is not shorter than retry_window"]
+
+
+def test_postgrey_lists_are_looked_at(sound):
+    """Every list of the settings is read; one that is missing is an error."""
+    clients = sound.path / "clients"
+    clients.write_text("example.com # fine\n192.0.2.0/33\n/(/\nexample.com\n/a(?=b)/\n")
+    sound.configure(f"whitelist_clients = {clients} {sound.path}/gone {sound.path}/gone.local")
+    found = findings(sound, 1)
+    assert [line.partition("/clients:")[2][:2] for line in found[:4]] == ["2:", "3:", "4:", "5:"]
+    assert "the same as line 1" in found[2]
+    assert "RE2 has no look-around" in found[3]
+    assert found[4].endswith("gone does not exist: nobody is whitelisted by it")
+    assert len(found) == 5
+
+
+def test_attributes_are_looked_at(sound):
+    """A line about an attribute that matches whatever it is whitelists everybody."""
+    sound.whitelist.write_text("sender=.*\nclient_address=192.0.2.0/24\nclient_name=^mail\n")
+    assert ["1: sender=.*: matches everybody" in line for line in findings(sound, 0)] == [True]
+
+
+@pytest.mark.parametrize(
+    ("free", "files", "words"),
+    [
+        (100 << 20, 1000, "warning disk: 100.0 MiB free"),
+        (8 << 20, 1000, "error disk: 8.0 MiB free"),
+        (1 << 40, 7, "error disk: 7 inodes free"),
+    ],
+)
+def test_a_disk_that_fills_up(sound, monkeypatch, free, files, words):
+    """Little room is a warning, none an error, and inodes are room as well."""
+    space = SimpleNamespace(f_bavail=free, f_frsize=1, f_files=10**6, f_favail=files, f_flag=0)
+    monkeypatch.setattr("os.statvfs", lambda _: space)
+    assert any(words in line for line in findings(sound, int("error" in words)))
+
+
+def test_filters_that_die_in_the_database(sound):
+    """Recoveries in a row are told before the database is set aside for them."""
+    path = f"{sound.database}.lock"
+    with open(path, "r+b") as file:
+        record = Record.unpack(file.read(SIZE))
+        record.attempts = 3
+        file.seek(0)
+        file.write(record.pack())
+    assert "recovered 3 times in a row" in findings(sound, 0)[0]
+
+
+def test_no_postfix_is_no_finding(sound, monkeypatch):
+    """Where there is no postconf there is nothing to look at."""
+    monkeypatch.setattr("shutil.which", lambda *_, **__: None)
+    assert "ok       postfix" in sound.run("check").stdout
+
+
+def test_a_broken_main_cf_is_told(sound):
+    """What postconf complains of is passed on."""
+    (sound.path / "postfix" / "master.cf").write_text("greylist unix - n\n")
+    assert "warning postfix: postconf: " in findings(sound, 0)[0]

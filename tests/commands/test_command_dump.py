@@ -1,0 +1,200 @@
+"""``greylist dump``, ``load`` and ``forget``."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import multiprocessing
+import time
+from types import SimpleNamespace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from greylist.commands import text_form
+from greylist.commands.database import opened, to_person, walk
+from greylist.commands.load import merge
+from greylist.commands.scratch import Scratch
+from greylist.store.berkeley import BerkeleyStore
+from greylist.store.directory import lock_path
+from greylist.store.lock import KernelLock
+from greylist.store.snapshot import _has_whole_log, snapshot
+
+from .mailhost import NOW, Host
+
+ODD = {
+    b"192.0.2.0/a\tb\n\\x41#\xff\x00/c": b"1/2/3",
+    b"/client/192.0.2.0": b"%d/0/5" % NOW,
+    b"# no comment": b"what \xfe ever",
+    b"k/l/m": b"7/0/0",
+}
+PAIRS = st.dictionaries(st.binary(min_size=1, max_size=40), st.binary(min_size=1, max_size=20))
+
+
+@given(PAIRS)
+def test_any_bytes_survive(pairs):
+    """Reading what was written gives the same, one printable line an entry."""
+    lines = list(text_form.write(pairs.items()))
+    assert len(lines) == len(pairs) + 2
+    assert all(line.replace("\t", "").isprintable() for line in lines)
+    assert dict(text_form.read([line.encode() + b"\n" for line in lines])) == pairs
+
+
+@given(st.lists(st.binary(max_size=40)))
+def test_any_text_is_read_or_refused(lines):
+    """Any bytes are entries, or a DumpError; nothing else."""
+    with contextlib.suppress(text_form.DumpError):
+        assert all(key and value for key, value in text_form.read(lines))
+
+
+def test_a_dump_loads_as_it_was(host, tmp_path):
+    """load(dump(x)) = x, into an empty database, whatever the bytes."""
+    host.put(ODD)
+    dump = host.script("dump").stdout
+    (tmp_path / "other").mkdir()
+    other = Host(tmp_path / "other")
+    loaded = other.script("load", input=dump)
+    assert loaded.stdout == b"4 added, 0 merged, 0 unchanged.\n"
+    assert other.all() == ODD
+    assert other.script("dump").stdout == dump
+    assert other.script("load", input=dump).stdout == b"0 added, 0 merged, 4 unchanged.\n"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        (b"100/0/0", b"90/0/0", b"90/100/0"),
+        (b"100/200/3", b"150/300/1", b"100/300/3"),
+        (b"100/0/0", b"100/0/0", b"100/0/0"),
+        (b"garbage", b"100/0/0", b"100/0/0"),
+        (b"100/0/0", b"garbage", b"100/0/0"),
+    ],
+)
+def test_both_have_the_triplet(old, new, expected):
+    """The older first attempt, the newer last one and the greater count hold."""
+    entries = Scratch()
+    entries.put(b"k", old)
+    merge(entries, (b"k", new))
+    assert entries.get(b"k") == expected
+
+
+@pytest.mark.parametrize(
+    ("broken", "words"),
+    [
+        ("c/c/c 1/0/0", "is not a key, a tab and a value"),
+        ("c/c/c\\q\t1/0/0", "has a backslash that is not \\xHH"),
+        ("\t1/0/0", "is not a key, a tab and a value"),
+    ],
+)
+def test_a_broken_line_is_named_and_nothing_before_it_is_lost(host, broken, words):
+    """Exit status 1, the number of the line, and the entries before it are there."""
+    text = f"a/a/a\t1/0/0\n# a comment\n\nb/b/b\t2/0/0\n{broken}\nd/d/d\t4/0/0\n"
+    result = host.run("load", code=1, input=text)
+    assert "2 added" in result.stdout
+    assert "line 5: " in result.stderr
+    assert words in result.stderr
+    assert host.all() == {b"a/a/a": b"1/0/0", b"b/b/b": b"2/0/0"}
+
+
+def test_a_dump_cut_short_is_noticed(host, tmp_path):
+    """A dump without its last line is loaded as far as it goes, with exit status 1."""
+    host.put(ODD)
+    lines = host.run("dump").stdout.splitlines(keepends=True)
+    assert lines[-1] == "# 4 entries\n"
+    (tmp_path / "other").mkdir()
+    other = Host(tmp_path / "other")
+    result = other.run("load", code=1, input="".join(lines[:-2]))
+    assert "cut short after 3 entries" in result.stderr
+    assert len(other.all()) == 3
+
+
+def _write_pairs(settings, ready):
+    """Change 40 entries that lie far apart, always together, until killed."""
+    lock = KernelLock(lock_path(settings.database), 60)
+    store = BerkeleyStore(settings.database, lock, to_person())
+    for number in itertools.count():
+        value = b"%d/0/0" % (number + 1)
+        store.transact(lambda e, v=value: [e.put(b"%05d/pair/x" % (n * 500), v) for n in range(40)])
+        time.sleep(0.001)  # or the log would be replaced faster than it can be copied
+        if number == 100:
+            ready.set()
+
+
+def test_a_log_that_is_incomplete_is_noticed(tmp_path):
+    """A copy between whose logs one is missing is made again, not recovered."""
+    directory = tmp_path / "x.env"
+    directory.mkdir()
+    for number in (7, 8):
+        (directory / f"log.{number:010}").touch()
+    assert _has_whole_log(str(tmp_path / "x"))
+    (directory / "log.0000000010").touch()
+    assert not _has_whole_log(str(tmp_path / "x"))
+
+
+def test_a_dump_is_of_one_moment(host):
+    """While a writer changes entries together, no dump has some of them changed only."""
+    host.put({b"%05d/single/x" % n: b"%d/0/0" % NOW for n in range(20_000)})
+    context = multiprocessing.get_context("fork")
+    ready = context.Event()
+    writer = context.Process(target=_write_pairs, args=(host.settings, ready), daemon=True)
+    writer.start()
+    try:
+        assert ready.wait(60)
+        numbers = []
+        for _ in range(5):
+            with opened(host.settings) as store, snapshot(store, host.settings.database) as entries:
+                dumped = dict(entries)
+            values = {value for key, value in dumped.items() if b"pair" in key}
+            assert len(values) == 1
+            assert len(dumped) == 20_040
+            numbers.append(int(values.pop().partition(b"/")[0]))
+    finally:
+        writer.kill()
+        writer.join()
+    assert numbers == sorted(set(numbers))
+
+
+def test_a_walk_in_batches_sees_what_stays_once(host):
+    """While entries come and go between the batches, each that stays is seen exactly once."""
+    host.put({b"%06d/a/b" % n: b"%d/0/0" % NOW for n in range(0, 4000, 2)})
+    with opened(host.settings) as store:
+        seen = []
+        for number, (key, _) in enumerate(walk(store)):
+            seen.append(key)
+            if number % 500 == 0:
+                store.transact(lambda e, n=number: e.put(b"%06d/a/b" % (2 * n + 1001), b"1/0/0"))
+                store.transact(lambda e, n=number: e.delete(b"%06d/a/b" % (3998 - n)))
+    gone = range(1998, 4000, 500)
+    stays = {b"%06d/a/b" % n for n in range(0, 4000, 2) if n not in gone}
+    assert stays <= set(seen)
+    assert all(a < b for a, b in itertools.pairwise(seen))
+
+
+def test_no_room_for_the_copy(host, monkeypatch):
+    """A dump that would fill the disk is refused before it begins."""
+    host.put(ODD)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=4096))
+    assert "no room for a copy" in host.run("dump", code=3).stderr
+
+
+def test_forget_takes_what_matches(host):
+    """The selectors are those of list; --dry-run only shows."""
+    host.put({b"192.0.2.%d/a@x/b@y" % n: b"%d/0/0" % NOW for n in range(5)})
+    shown = host.run("forget", "--client", "192.0.2.0/31", "--dry-run").stdout
+    assert shown.count("a@x") == 2
+    assert len(host.all()) == 5
+    assert host.run("forget", "--client", "192.0.2.0/31").stdout == "2 forgotten.\n"
+    assert len(host.all()) == 3
+    assert "No entry matches" in host.run("forget", "nobody", code=1).stderr
+
+
+def test_forgetting_much_needs_a_word(host):
+    """More than 100 entries are not forgotten without --yes; everything never by accident."""
+    host.put({b"192.0.2.%d/a@x/b@y" % n: b"%d/0/0" % NOW for n in range(101)})
+    assert "101 entries match: give --yes" in host.run("forget", "a@x", code=2).stderr
+    assert "say what to forget" in host.run("forget", "--yes", code=2).stderr
+    assert len(host.all()) == 101
+    assert json.loads(host.run("forget", "a@x", "--yes", "--json").stdout) == {"forgotten": 101}
+    assert host.all() == {}

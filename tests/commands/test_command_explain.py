@@ -1,0 +1,109 @@
+"""``greylist explain``."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+
+from .mailhost import NOW
+
+ASKED = [
+    "--client-address",
+    "192.0.2.1",
+    "--sender",
+    "Ann@example.com",
+    "--recipient",
+    "b@example.org",
+]
+LINE = (
+    "Nov 22 10:00:00 mx postfix/smtpd[123]: NOQUEUE: reject: RCPT from mail.example.com[192.0.2.1]"
+    "{port}: 450 4.2.0 <b@example.org>: Recipient address rejected: Service is temporarily "
+    "unavailable; from=<Ann@example.com> to=<b@example.org> proto=ESMTP helo=<mail.example.com>\n"
+)
+REQUEST = (
+    "request=smtpd_access_policy\nclient_address=192.0.2.1\nclient_name=mail.example.com\n"
+    "sender=Ann@example.com\nrecipient=b@example.org\n\n"
+)
+OURS = (
+    "2026-11-22T10:00:00.1+01:00 mx greylist[9]: action=greylist, reason=new, "
+    "client_name=mail.example.com, client_address=192.0.2.1, sender=Ann@example.com, "
+    "recipient=b@example.org\n"
+)
+
+
+def explained(host, *arguments, **options):
+    return json.loads(host.run("explain", "--json", *arguments, **options).stdout)
+
+
+def stored_by(host, request):
+    """Let the real filter answer a request, and return what it said."""
+    return host.script(input=request.encode()).stdout.decode()
+
+
+@pytest.mark.parametrize(
+    "given", [REQUEST, REQUEST.rstrip(), LINE.format(port=""), LINE.format(port=":2525"), OURS]
+)
+def test_a_request_is_read_in_every_form(host, given):
+    """A request, a refusal in Postfix's log and a decision in ours mean the same."""
+    host.put({})
+    result = explained(host, input=given)
+    assert result["request"]["client_address"] == "192.0.2.1"
+    assert result["request"]["client_name"] == "mail.example.com"
+    assert result["request"]["recipient"] == "b@example.org"
+    assert result["reason"] == "new"
+    assert result["passes"] == NOW + 300
+
+
+def test_explaining_changes_nothing(host):
+    """The database is the same before and after."""
+    host.put({b"k/l/m": b"1/0/0"})
+    before = host.all()
+    explained(host, *ASKED)
+    assert host.all() == before
+
+
+def test_the_explanation_is_what_the_filter_does(host):
+    """The filter, asked the same, answers and stores what was explained."""
+    host.put({})
+    result = explained(host, *ASKED)
+    assert stored_by(host, REQUEST) == f"action={result['action']}\n\n"
+    assert [key.decode() for key in host.all() if not key.startswith(b"/")] == [
+        key for key in result["would_store"] if not key.startswith("/")
+    ]
+
+
+def test_an_early_retry_is_told_when_it_passes(host):
+    """The time at which it passes counts from the first attempt that is stored."""
+    host.put({})
+    key = next(k for k in explained(host, *ASKED)["would_store"] if not k.startswith("/"))
+    host.put({key.encode(): b"%d/0/0" % (NOW - 100)})
+    result = explained(host, *ASKED)
+    assert result["verdict"] == "greylist"
+    assert result["passes"] == NOW + 200
+    assert result["looked_up"][key] == f"{NOW - 100}/0/0"
+    shown = host.run("explain", *ASKED).stdout
+    assert re.search(r"^would pass +if tried again after 2027-01-15 08:03:20$", shown, re.MULTILINE)
+
+
+def test_the_whitelist_line_that_matched_is_named(host):
+    """File, line number and text of the pattern, and that the database was not asked."""
+    host.whitelist.write_text("# friends\n\n@example\\.com/\n")
+    result = explained(host, *ASKED)
+    assert result["verdict"] == "pass"
+    assert result["whitelist"] == f"{host.whitelist}:3: @example\\.com/"
+    assert result["looked_up"] == {}
+
+
+def test_without_a_database_it_counts_as_empty(host):
+    """Before the first request there is an answer already, and no database afterwards."""
+    result = host.run("explain", *ASKED)
+    assert "counts as empty" in result.stderr
+    assert "answer" in result.stdout
+    assert not host.database.exists()
+
+
+def test_no_request_is_an_error(host):
+    """Exit status 1, and a word on standard error."""
+    assert "no request" in host.run("explain", code=1, input="\n\n").stderr

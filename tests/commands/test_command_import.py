@@ -1,0 +1,260 @@
+"""``greylist import``, from databases that the real services have just made."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import time
+
+import pytest
+
+from greylist.commands.foreign import Row, split, translate
+from greylist.settings import Settings
+
+from . import peers
+from .mailhost import NOW
+
+PERL = r"""
+use DB_File;
+my ($file, %entries) = @ARGV;
+tie my %db, 'DB_File', $file, O_CREAT|O_RDWR, 0644, $DB_BTREE or die "$!";
+$db{$_} = $entries{$_} for keys %entries;
+untie %db;
+"""
+
+
+def imported(host, path, *options, code=0):
+    return json.loads(host.run("import", "--json", path, *options, code=code).stdout)
+
+
+def perl_database(path, entries):
+    """Make a database as greylist.pl makes it, with Perl's own DB_File."""
+    perl = peers.program("perl")
+    if subprocess.run([perl, "-MDB_File", "-e1"], capture_output=True, check=False).returncode:
+        pytest.skip("needs DB_File")
+    arguments = [text for entry in entries.items() for text in entry]
+    subprocess.run([perl, "-e", PERL, path, *arguments], check=True)
+
+
+def test_postgrey_is_taken_over(host, tmp_path):
+    """Triplets and clients of the real postgrey, asked real requests, are ours afterwards."""
+    directory = tmp_path / "postgrey"
+    directory.mkdir()
+    with peers.postgrey(directory) as stream:
+        for client in ("192.0.2.7", "2001:db8:1:2::3"):
+            for sender in ("Ann@example.com", "", "list-123@example.com", "a/b@example.com"):
+                mail = {
+                    "client_address": client,
+                    "client_name": "mail.example.com",
+                    "sender": sender,
+                    "recipient": "bob@example.org",
+                }
+                for when in (NOW - 900, NOW - 500):
+                    action = peers.ask(stream, **mail, policy_test_time=when)
+                assert not action.startswith("DEFER")
+        mail["client_address"] = "198.51.100.9"
+        peers.ask(stream, **mail, policy_test_time=NOW - 60)
+        mail["client_address"] = "203.0.113.9"
+        peers.ask(stream, **mail, policy_test_time=NOW - 40 * 86400)
+    result = imported(host, directory)
+    assert result == {
+        "service": "postgrey",
+        "triplets": 9,
+        "clients": 2,
+        "expired": 1,
+        "hashed": 0,
+        "unknown": 0,
+        "added": 11,
+    }
+    stored = host.all()
+    passed = b"%d/%d/1" % (NOW - 900, NOW - 500)
+    assert stored[b"192.0.2.0/ann@example.com/bob@example.org"] == passed
+    assert stored[b"192.0.2.0//bob@example.org"] == passed
+    assert stored[b"2001:db8:1:2::/a%2fb@example.com/bob@example.org"] == passed
+    assert stored[b"198.51.100.0/a%2fb@example.com/bob@example.org"] == b"%d/0/0" % (NOW - 60)
+    assert stored[b"/client/192.0.2.0"] == b"%d/0/1" % (NOW - 500)
+    assert imported(host, directory)["unchanged"] == 11
+
+
+def test_a_client_that_postgrey_knew_is_not_delayed_again(host, tmp_path):
+    """After the import, the filter lets the known triplet through at once."""
+    directory = tmp_path / "postgrey"
+    directory.mkdir()
+    mail = {
+        "client_address": "192.0.2.7",
+        "client_name": "mail.example.com",
+        "sender": "list-77+tag@example.com",
+        "recipient": "bob@example.org",
+    }
+    now = int(subprocess.check_output(["date", "+%s"]))
+    with peers.postgrey(directory) as stream:
+        for when in (now - 900, now - 500):
+            peers.ask(stream, **mail, policy_test_time=when)
+    assert host.script("import", directory).returncode == 0
+    request = "".join(f"{name}={value}\n" for name, value in mail.items())
+    answer = host.script(input=f"request=smtpd_access_policy\n{request}\n".encode())
+    assert answer.stdout == b"action=dunno\n\n"
+
+
+def test_hashed_keys_are_refused_clearly(host, tmp_path):
+    """From postgrey --privacy nothing can be taken over, and the message says why."""
+    directory = tmp_path / "postgrey"
+    directory.mkdir()
+    with peers.postgrey(directory, "--privacy") as stream:
+        for when in (NOW - 900, NOW - 500):
+            peers.ask(
+                stream,
+                client_address="192.0.2.7",
+                client_name="mail.example.com",
+                sender="a@example.com",
+                recipient="bob@example.org",
+                policy_test_time=when,
+            )
+    result = host.run("import", directory, code=1)
+    assert "2  left out: hashed keys" in result.stdout
+    assert "all keys are hashed (postgrey --privacy)" in result.stderr
+    assert not host.database.exists()
+
+
+def test_sqlgrey_is_taken_over(host, tmp_path, monkeypatch):
+    """The three tables of the real sqlgrey, asked real requests."""
+    monkeypatch.undo()
+    with peers.sqlgrey(tmp_path) as stream:
+
+        def ask(client, sender, name="mail.example.com"):
+            return peers.ask(
+                stream,
+                client_address=client,
+                client_name=name,
+                helo_name=name,
+                sender=sender,
+                recipient="bob@example.org",
+            )
+
+        attempts = [
+            ("192.0.2.7", "ann@example.com"),
+            ("192.0.2.7", "carl@example.com"),
+            ("2001:db8:1:2::3", "dora@example.net"),
+        ]
+        for attempt in attempts:
+            ask(*attempt)
+        ask("198.51.100.9", "eve@example.com")
+        ask("203.0.113.9", "", name="unknown")
+        time.sleep(1.1)  # sqlgrey counts in seconds, and has no clock but the kernel's
+        for attempt in attempts:
+            assert ask(*attempt).startswith("PREPEND")
+    result = imported(host, tmp_path / "sqlgrey.db")
+    assert {name: result[name] for name in ("service", "triplets", "clients", "unknown")} == {
+        "service": "sqlgrey",
+        "triplets": 2,
+        "clients": 2,
+        "unknown": 0,
+    }
+    stored = host.all()
+    assert set(stored) == {
+        b"198.51.100.0/eve@example.com/bob@example.org",
+        b"203.0.113.0//bob@example.org",
+        b"/client/192.0.2.0",
+        b"/client/2001:db8:1:2::",
+    }
+    assert stored[b"/client/192.0.2.0"].endswith(b"/5")
+    assert stored[b"/client/2001:db8:1:2::"].endswith(b"/1")
+
+
+def test_the_later_greylist_pl_is_taken_over(host, tmp_path):
+    """Its values are ours already; its clients become networks."""
+    path = tmp_path / "pl.db"
+    perl_database(
+        path,
+        {
+            "192.0.2.7/a@example.com/b@example.org": f"{NOW - 900}/{NOW - 90}/3",
+            "192.0.2.8/a@example.com/b@example.org": f"{NOW - 800}/{NOW - 10}/1",
+            "nonsense": "1/2/3",
+        },
+    )
+    result = imported(host, path)
+    assert (result["triplets"], result["unknown"], result["merged"]) == (2, 1, 1)
+    assert host.all() == {
+        b"192.0.2.0/a@example.com/b@example.org": b"%d/%d/3" % (NOW - 900, NOW - 10)
+    }
+
+
+def test_the_first_greylist_pl_is_taken_over(host, tmp_path):
+    """What was old enough would have passed there, and passes here; its counts are trust."""
+    path = tmp_path / "pl.db"
+    perl_database(
+        path,
+        {
+            "192.0.2.7/a@example.com/b@example.org": str(NOW - 900),
+            "192.0.2.7/c@example.com/b@example.org": str(NOW - 60),
+            "198.51.100.1": "12",
+        },
+    )
+    os.utime(path, (NOW, NOW))
+    assert imported(host, path)["added"] == 3
+    assert host.all() == {
+        b"192.0.2.0/a@example.com/b@example.org": b"%d/%d/1" % (NOW - 900, NOW - 600),
+        b"192.0.2.0/c@example.com/b@example.org": b"%d/0/0" % (NOW - 60),
+        b"/client/198.51.100.0": b"%d/0/12" % NOW,
+    }
+    assert host.run("list", "--state", "trusted").stdout.count("198.51.100.0") == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "is empty"),
+        (b"x" * 5000, "neither SQLite nor a BTree"),
+        (b"SQLite format 3\0" + b"x" * 5000, "file is not a database"),
+    ],
+)
+def test_what_is_no_database_is_refused(host, tmp_path, content, words):
+    """A file of no known service is left alone."""
+    path = tmp_path / "file"
+    path.write_bytes(content)
+    assert words in host.run("import", path, code=1).stderr
+    assert words in host.run("import", path, "--dry-run", code=1).stderr
+
+
+def test_a_dry_run_takes_nothing(host, tmp_path):
+    """The summary comes, and no database is made."""
+    path = tmp_path / "pl.db"
+    perl_database(path, {"192.0.2.7/a@example.com/b@example.org": f"{NOW - 9}/0/0"})
+    assert "1  triplets" in host.run("import", path, "--dry-run").stdout
+    assert not host.database.exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "parts"),
+    [
+        (b"c/s@x/r@y", (b"c", b"s@x", b"r@y")),
+        (b"c//r@y", (b"c", b"", b"r@y")),
+        (b"c/a/b@x/r@y", (b"c", b"a/b@x", b"r@y")),
+        (b"c/s@x/r/q@y", (b"c", b"s@x", b"r/q@y")),
+        (b"c/s/postmaster", (b"c", b"s", b"postmaster")),
+        (b"c/s", None),
+        (b"/s/r", None),
+        (b"c", None),
+    ],
+)
+def test_a_key_without_escapes_is_taken_apart(name, parts):
+    """Slashes in senders and recipients are told from those between them by the ``@``."""
+    assert split(name) == parts
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        (b"a/b/c", b""),
+        (b"a/b/c", b"0"),
+        (b"a/b/c", b"x,y"),
+        (b"192.0.2.1", b"0,0"),
+        (b"192.0.2.1", b"x"),
+        (b"example", b"1,2"),
+        (b"", b""),
+    ],
+)
+def test_an_entry_that_is_none_is_counted_as_such(name, value):
+    """What is not understood is left out."""
+    assert translate(name, value, Settings(), NOW) == Row("unknown")

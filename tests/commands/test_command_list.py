@@ -1,0 +1,192 @@
+"""``greylist list``."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import pty
+import subprocess
+
+import pytest
+
+from greylist.commands.output import duration, size
+from greylist.commands.selection import client_test, glob_test
+
+from .mailhost import NOW, SCRIPT
+
+WAITING = b"192.0.2.0/ann@example.com/bob@example.org"
+PASSED = b"198.51.100.0//bob@example.org"
+ODD = b"203.0.113.0/\xff\n@example.net/carl@example.org"
+
+
+@pytest.fixture
+def stocked(host):
+    host.put(
+        {
+            WAITING: b"%d/0/0" % (NOW - 60),
+            PASSED: b"%d/%d/3" % (NOW - 7200, NOW - 3600),
+            ODD: b"%d/0/0" % (NOW - 30),
+        }
+    )
+    return host
+
+
+def test_list_shows_every_triplet_aligned_and_escaped(stocked):
+    """Columns are aligned, the null sender is <>, and no address can forge a line."""
+    lines = stocked.run("list").stdout.splitlines()
+    assert len(lines) == 4
+    assert lines[0].split() == ["CLIENT", "SENDER", "RECIPIENT", "STATE", "FIRST", "LAST", "TRIES"]
+    column = lines[0].index("RECIPIENT")
+    assert {line[column:].split()[0] for line in lines[1:]} == {
+        "bob@example.org",
+        "carl@example.org",
+    }
+    assert "<>" in lines[2]
+    assert "passed" in lines[2]
+    assert "\\xff\\n@example.net" in lines[3]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "clients"),
+    [
+        (["*@EXAMPLE.com"], ["192.0.2.0"]),
+        (["192.0.2.77"], ["192.0.2.0"]),
+        (["--client", "198.51.0.0/16"], ["198.51.100.0"]),
+        (["--sender", "<>"], ["198.51.100.0"]),
+        (["--recipient", "bob@*"], ["192.0.2.0", "198.51.100.0"]),
+        (["--state", "waiting"], ["192.0.2.0", "203.0.113.0"]),
+        (["--state", "waiting", "--state", "passed", "--older", "1h"], ["198.51.100.0"]),
+        (["--newer", "1m"], ["203.0.113.0"]),
+        (["--sort", "first"], ["198.51.100.0", "192.0.2.0", "203.0.113.0"]),
+        (["--sort", "attempts", "--reverse", "--limit", "1"], ["198.51.100.0"]),
+        (["--limit", "2"], ["192.0.2.0", "198.51.100.0"]),
+        (["--reverse"], ["203.0.113.0", "198.51.100.0", "192.0.2.0"]),
+    ],
+)
+def test_list_selects_and_sorts(stocked, arguments, clients):
+    """Every selector narrows the list, and --sort and --limit arrange it."""
+    output = stocked.run("list", "--json", *arguments).stdout
+    assert [json.loads(line)["client"] for line in output.splitlines()] == clients
+
+
+def test_list_says_when_nothing_matches(stocked):
+    """Exit status 1 and a word on standard error; standard output stays empty."""
+    result = stocked.run("list", "nobody@*", code=1)
+    assert result.stdout == ""
+    assert "No entry matches" in result.stderr
+
+
+def test_list_makes_no_database(host):
+    """A command that only reads says that there is no database, and makes none."""
+    result = host.run("list", code=3)
+    assert f"there is no database at {host.database}" in result.stderr
+    assert os.listdir(host.database.parent) == []
+
+
+def test_a_reader_that_leaves_is_no_error(host):
+    """Piped into head, a long list ends quietly with status 0."""
+    host.put({b"192.0.2.%d/a/%d" % (n % 256, n): b"%d/0/0" % NOW for n in range(20_000)})
+    command = f"{SCRIPT} --config {host.config} list; echo $? >&2"
+    with subprocess.Popen(
+        ["sh", "-c", command], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.stderr.read() == b"0\n"
+
+
+def test_a_held_lock_is_named(stocked, monkeypatch):
+    """A busy database is a message that names the holder, not a hang."""
+    monkeypatch.setattr("greylist.commands.database.PATIENCE", 0.05)
+    with open(f"{stocked.database}.lock", "rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        result = stocked.run("list", code=3)
+    assert f"by process {os.getpid()} (" in result.stderr
+
+
+def test_help_loads_no_command(host):
+    """The help of the whole lists each command with the very words of its own module."""
+    from greylist.cli import COMMANDS, cli
+
+    for name, words in COMMANDS.items():
+        command = cli.get_command(None, name)
+        assert command.name == name
+        assert command.get_short_help_str(200) == words
+        assert "Example" in command.help
+    result = host.script("--help")
+    assert all(f"  {name} " in result.stdout.decode() for name in COMMANDS)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_root_leaves_no_file_of_its_own(host):
+    """What root's commands create belongs to the directory's owner; root is root afterwards."""
+    os.chown(host.database.parent, 65534, 65534)
+    host.put({WAITING: b"%d/0/0" % NOW})
+    assert os.geteuid() == 0
+    owners = {os.stat(e).st_uid for e in host.database.parent.rglob("*")}
+    assert owners == {65534}
+
+
+@pytest.mark.parametrize(
+    ("pattern", "client", "expected"),
+    [
+        ("2001:db8::/32", b"2001:db8:1:2::", True),
+        ("2001:db8:1:2::99", b"2001:db8:1:2::", True),
+        ("2001:db8:1:3::99", b"2001:db8:1:2::", False),
+        ("192.0.2.9", b"192.0.2.8", False),
+        ("192.0.2.9", b"192.0.2.9", True),
+        ("mail.*", b"mail.example.com", True),
+        ("192.0.2.0/24", b"example.com", False),
+    ],
+)
+def test_a_client_is_meant_by_address_network_or_glob(pattern, client, expected):
+    """An address means itself and the network that stands for it in a key."""
+    assert bool(client_test(pattern)(client)) is expected
+
+
+def test_a_glob_takes_the_whole_text():
+    """Without a wildcard the whole text must match."""
+    assert glob_test("bob@example.org")(b"BOB@example.org")
+    assert not glob_test("bob")(b"bob@example.org")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"), [(0, "0s"), (59, "59s"), (312, "5m12s"), (7200, "2h"), (183600, "2d3h")]
+)
+def test_a_duration_in_words(seconds, words):
+    """Two units are enough for people."""
+    assert duration(seconds) == words
+
+
+def test_a_size_in_words():
+    """Bytes are counted in powers of 1,024."""
+    assert (size(512), size(1536), size(5 << 20)) == ("512 B", "1.5 KiB", "5.0 MiB")
+
+
+def on_a_terminal(host, *arguments):
+    """Return what a command shows on a terminal that is both its outputs."""
+    reader, terminal = pty.openpty()
+    environment = {**os.environ, "GREYLIST_CONFIG": str(host.config), "TERM": "xterm"}
+    with subprocess.Popen(
+        [SCRIPT, *arguments], stdin=terminal, stdout=terminal, stderr=terminal, env=environment
+    ):
+        os.close(terminal)
+        shown = b""
+        with contextlib.suppress(OSError):  # EIO, when the command has ended
+            while data := os.read(reader, 65536):
+                shown += data
+    os.close(reader)
+    return shown
+
+
+def test_a_terminal_gets_colours_and_progress(stocked):
+    """States are coloured; a bar shows what takes long, but never among the rows it fills."""
+    shown = on_a_terminal(stocked, "list")
+    assert b"\x1b[33mwaiting\x1b[0m" in shown
+    assert b"Reading" not in shown
+    assert b"Reading" in on_a_terminal(stocked, "list", "--sort", "first")
+    assert b"today" in on_a_terminal(stocked, "stats")
+    assert b"today" not in stocked.script("stats").stdout
+    assert b"\x1b" not in stocked.script("list").stdout

@@ -1,0 +1,89 @@
+"""``greylist pass`` and ``greylist purge``."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from .mailhost import NOW
+
+HOUR, DAY = 3600, 86400
+KEY = b"192.0.2.0/ann@example.com/bob@example.org"
+ASKED = ["--client-address=192.0.2.7", "--sender=ann@example.com", "--recipient=bob@example.org"]
+
+
+def verdict(host):
+    return json.loads(host.run("explain", "--json", *ASKED).stdout)["verdict"]
+
+
+@pytest.mark.parametrize(
+    "selector", [["ann@*"], ["--client", "192.0.2.7"], ["--recipient", "bob@example.org"]]
+)
+@pytest.mark.parametrize("value", [b"%d/0/0" % (NOW - 9), b"%d/%d/2" % (NOW - 90, NOW - 9)])
+def test_what_waits_passes_at_its_next_attempt(host, selector, value):
+    """A triplet is made old enough, whichever part of it was named, however often it tried."""
+    host.put({KEY: value})
+    assert verdict(host) == "greylist"
+    assert host.run("pass", *selector).stdout == "1 will pass at the next attempt.\n"
+    assert verdict(host) == "pass"
+
+
+def test_what_has_passed_already_stays(host):
+    """Only triplets that wait are changed."""
+    entries = {KEY: b"%d/%d/1" % (NOW - 900, NOW - 9)}
+    host.put(entries)
+    assert "No entry matches" in host.run("pass", "ann@*", code=1).stderr
+    assert host.all() == entries
+
+
+def test_a_client_can_be_trusted(host):
+    """The client's network is trusted as if it had earned it, and stays so for max_age."""
+    host.run("pass", "--trust", "192.0.2.99")
+    assert verdict(host) == "pass"
+    listed = json.loads(host.run("list", "--json").stdout)
+    assert (listed["client"], listed["state"]) == ("192.0.2.0", "trusted")
+    assert listed["attempts"] == 5
+    assert host.run("forget", "192.0.2.7").stdout == "1 forgotten.\n"
+    assert verdict(host) == "greylist"
+
+
+def test_trust_needs_the_auto_whitelist(host):
+    """With auto_whitelist = 0 nobody looks at trust: the whitelist's file is the place."""
+    host.configure("auto_whitelist = 0")
+    assert "add the client to the whitelist" in host.run("pass", "--trust", "::1", code=2).stderr
+
+
+@pytest.mark.parametrize("arguments", [[], ["x@y", "--trust", "192.0.2.1"]])
+def test_pass_needs_to_know_who(host, arguments):
+    """Everybody at once, or two things at once, is refused."""
+    assert "say who" in host.run("pass", *arguments, code=2).stderr
+
+
+def test_a_dry_run_changes_nothing(host):
+    """What would be let through is shown, and stays as it is."""
+    host.put({KEY: b"%d/0/0" % (NOW - 9)})
+    assert "ann@example.com" in host.run("pass", "ann@*", "--dry-run").stdout
+    host.run("pass", "--trust", "192.0.2.1", "--dry-run")
+    assert host.all() == {KEY: b"%d/0/0" % (NOW - 9)}
+
+
+def test_purge_deletes_what_has_expired(host):
+    """Triplets never retried in time, those long unused, broken ones and old pools go."""
+    kept = {
+        KEY: b"%d/0/0" % (NOW - HOUR),
+        b"a/b/c": b"%d/%d/1" % (NOW - 30 * DAY, NOW - 20 * DAY),
+        b"/client/192.0.2.0": b"%d/0/5" % (NOW - DAY),
+    }
+    gone = {
+        b"a/b/d": b"%d/0/0" % (NOW - 3 * DAY),
+        b"a/b/e": b"%d/%d/1" % (NOW - 90 * DAY, NOW - 40 * DAY),
+        b"a/b/f": b"broken",
+        b"/client/192.0.3.0": b"%d/0/5" % (NOW - 36 * DAY),
+        b"/pool/example.com/x/y": b"192.0.2.0",
+    }
+    many = {b"x/%d/y" % number: b"%d/0/0" % (NOW - 9 * DAY) for number in range(500)}
+    host.put(kept | gone | many)
+    assert json.loads(host.run("purge", "--json").stdout) == {"purged": len(gone) + len(many)}
+    assert host.all() == kept
+    assert host.run("purge").stdout == "0 purged.\n"

@@ -1,0 +1,185 @@
+"""``greylist replay``: on logs with every form of line."""
+
+from __future__ import annotations
+
+import calendar
+import gzip
+import json
+import os
+import time
+
+import pytest
+
+from greylist.commands.maillog import Clock, Reader
+
+START = calendar.timegm((2026, 11, 2, 10, 0, 0))
+
+
+class Log:
+    """Writes a mail log as Postfix does."""
+
+    def __init__(self, iso=False):
+        self.lines = []
+        self.iso = iso
+        self.queue = 0
+
+    def line(self, seconds, agent, text):
+        """Add a line of one of Postfix's programs."""
+        moment = time.gmtime(START + seconds)
+        if self.iso:
+            stamp = time.strftime("%Y-%m-%dT%H:%M:%S.123456+00:00", moment)
+        else:
+            stamp = time.strftime("%b %d %H:%M:%S", moment).replace(" 0", "  ", 1)
+        self.lines.append(f"{stamp} mx postfix/{agent}[123]: {text}\n")
+
+    def deferred(self, seconds, client, *mail, text="Greylisted", code="450 4.2.0"):
+        """Add the lines of a recipient that was refused."""
+        sender, recipient = mail
+        self.line(seconds, "smtpd", f"connect from {client}")
+        self.line(
+            seconds,
+            "smtpd",
+            f"NOQUEUE: reject: RCPT from {client}: {code} <{recipient}>: Recipient address "
+            f"rejected: {text}; from=<{sender}> to=<{recipient}> proto=ESMTP helo=<mail>",
+        )
+
+    def accepted(self, seconds, client, sender, *recipients, more="", original=""):
+        """Add the lines of a message that was accepted and delivered."""
+        self.queue += 1
+        name = f"4ABC{self.queue}" if self.queue % 2 else f"{self.queue:X}F"
+        self.line(seconds, "smtpd", f"{name}: client={client}{more}")
+        self.line(seconds, "cleanup", f"{name}: message-id=<x@y>")
+        self.line(seconds + 1, "qmgr", f"{name}: from=<{sender}>, size=1, nrcpt=1 (queue active)")
+        for recipient in recipients:
+            for status in ("deferred (busy)", "sent (250 ok)"):
+                self.line(
+                    seconds + 2,
+                    "lmtp",
+                    f"{name}: to=<{recipient}>, {original}relay=x[/y], delay=0.1, "
+                    f"delays=0/0/0/0, dsn=2.0.0, status={status}",
+                )
+        self.line(seconds + 3, "qmgr", f"{name}: removed")
+
+    def write(self, path, changed=START + 20 * 86400):
+        """Write the log, last changed at this time."""
+        data = "".join(self.lines).encode()
+        path.write_bytes(gzip.compress(data) if path.suffix == ".gz" else data)
+        os.utime(path, (changed, changed))
+        return path
+
+
+MAIL, POOL = "mail.example.com[192.0.2.7]", "unknown[198.51.100.9]:2525"
+ANN, BOB, CARL = "ann@example.com", "bob@example.org", "carl@example.org"
+
+
+def story(iso=False):
+    """Return a log with a delivery of each kind."""
+    log = Log(iso)
+    log.deferred(0, MAIL, ANN, BOB)
+    log.deferred(120, MAIL, ANN, BOB)
+    log.accepted(700, MAIL, ANN, BOB)
+    log.accepted(3600, MAIL, ANN, BOB)
+    log.accepted(4000, MAIL, ANN, CARL, "dora@example.org")
+    log.deferred(5000, POOL, "spam@example.net", BOB)
+    log.accepted(6000, "localhost[127.0.0.1]", ANN, "filtered@example.org")
+    log.accepted(6100, POOL, ANN, CARL, more=", sasl_method=PLAIN, sasl_username=ann")
+    log.deferred(6200, MAIL, ANN, "x@example.org", text="unverified address: busy")
+    log.deferred(6300, MAIL, ANN, "y@example.org", code="554 5.7.1")
+    log.line(6400, "pickup", "9F: uid=0 from=<root>")
+    log.line(6400, "qmgr", "9F: from=<root@example.org>, size=1, nrcpt=1 (queue active)")
+    log.line(6400, "local", "9F: to=<root@example.org>, relay=local, status=sent (ok)")
+    log.accepted(7000, MAIL, "", "list@example.org", original="orig_to=<alias@example.org>, ")
+    log.deferred(10 * 86400, POOL, "late@example.net", BOB)
+    return log
+
+
+def replayed(host, *arguments, **options):
+    return json.loads(host.run("replay", "--json", *arguments, **options).stdout)
+
+
+@pytest.mark.parametrize("name", ["mail.log", "mail.log.gz", "iso.log"])
+def test_each_kind_of_delivery_is_told_apart(host, name):
+    """Plain or packed, in either form of time: the same deliveries, the same outcome."""
+    path = story(iso=name == "iso.log").write(host.path / name)
+    host.configure("delay = 300", "auto_whitelist = 0")
+    result = replayed(host, path)
+    assert (result["from"], result["to"]) == (START, START + 10 * 86400)
+    assert (result["attempts"], result["deliveries"]) == (9, 7)
+    outcome = result["outcomes"][0]
+    assert outcome["at_once"] == 1
+    assert (outcome["delayed"], outcome["p50"]) == (1, 700)
+    assert outcome["unknown"] == 3
+    assert (outcome["never"], outcome["open"]) == (1, 1)
+    assert outcome["clients"] == [["mail.example.com", 5, 4, 700]]
+
+
+def test_settings_make_the_difference(host):
+    """A longer delay turns the retry down that the log accepted; a whitelist spares all."""
+    path = story().write(host.path / "mail.log")
+    host.configure("delay = 15m", "auto_whitelist = 0")
+    other = host.path / "other.cf"
+    spared = host.path / "spared"
+    spared.write_text("@example\\.com/\n^192\\.0\\.2\\.\n")
+    other.write_text(f"whitelist = {spared}\nauto_whitelist = 0\n")
+    strict, lax = replayed(host, path, "--compare", other)["outcomes"]
+    assert (strict["at_once"], strict["delayed"], strict["unknown"]) == (1, 0, 4)
+    assert (lax["at_once"], lax["delayed"], lax["unknown"]) == (5, 0, 0)
+    shown = host.run("replay", path, "--compare", other).stdout
+    assert "greylist.cf  other.cf" in shown
+    assert "Clients that suffer most, greylist.cf:" in shown
+
+
+def test_logs_come_in_any_order(host):
+    """Rotated logs are put in order by the time they were last written to."""
+    whole = story()
+    old, new = Log(), Log()
+    old.lines, new.lines = whole.lines[:3], whole.lines[3:]
+    first = old.write(host.path / "mail.log.2.gz", START + 130)
+    second = new.write(host.path / "mail.log")
+    host.configure("auto_whitelist = 0")
+    assert replayed(host, second, first) == replayed(host, whole.write(host.path / "whole"))
+
+
+def test_nothing_is_stored(host):
+    """The scratch database is thrown away, and none is made."""
+    host.run("replay", story().write(host.path / "mail.log"))
+    assert not host.database.exists()
+
+
+def test_a_log_without_mail(host):
+    """Exit status 1, and a word on standard error."""
+    path = host.path / "empty.log"
+    path.write_text("Nov  2 10:00:00 mx kernel: hello\n")
+    assert "no mail" in host.run("replay", path, code=1).stderr
+
+
+def test_a_broken_archive_is_named(host):
+    """A truncated gzip file is a message, not a traceback."""
+    path = story().write(host.path / "mail.log.gz")
+    path.write_bytes(path.read_bytes()[:-20])
+    assert str(path) in host.run("replay", path, code=1).stderr
+
+
+@pytest.mark.parametrize(
+    ("end", "stamps", "years"),
+    [
+        ((2026, 11, 22), ["Nov  2 10:00:00"], [2026]),
+        ((2027, 1, 3), ["Dec 31 23:59:59", "Jan  1 00:00:00"], [2026, 2027]),
+        ((2027, 1, 3), ["Jan  1 00:00:00"], [2027]),
+        ((2024, 3, 1), ["Feb 29 12:00:00"], [2024]),
+    ],
+)
+def test_the_year_follows_from_the_end(host, end, stamps, years):
+    """A log without years ended when its file was last written to."""
+    time.tzset()
+    clock = Clock(calendar.timegm((*end, 0, 0, 0)))
+    assert [time.gmtime(clock.read(stamp.encode())).tm_year for stamp in stamps] == years
+
+
+def test_any_line_is_read(host):
+    """Lines that are cut, mixed up or not Postfix's are passed over."""
+    lines = "".join(story().lines).encode()
+    cut = [lines[start : start + 97] for start in range(0, len(lines), 41)]
+    junk = [b"\xff\xfe\n", b"Nov 99 99:99:99 mx postfix/smtpd[1]: A: client=x[1.2.3.4]\n"]
+    for attempt in Reader().read(cut + junk, START):
+        assert attempt.request[b"recipient"]

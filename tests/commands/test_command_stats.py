@@ -1,0 +1,140 @@
+"""``greylist stats`` and ``greylist metrics``."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import stat
+import subprocess
+
+import pytest
+
+from greylist.commands.figures import Figures
+
+from .mailhost import NOW
+
+HOUR, DAY = 3600, 86400
+
+
+def triplet(age, *, delay=0, tries=0):
+    """Return the value of a triplet first seen ``age`` seconds ago."""
+    first = NOW - age
+    return b"%d/%d/%d" % (first, first + delay if tries else 0, tries)
+
+
+@pytest.fixture
+def stocked(host):
+    """Return a host whose database has every case that is counted apart."""
+    host.put(
+        {
+            b"192.0.2.0/a@example.com/b@example.org": triplet(60),
+            b"192.0.2.0/c@example.com/b@example.org": triplet(30 * HOUR),
+            b"198.51.100.0/a@example.net/b@example.org": triplet(30 * HOUR, delay=600, tries=1),
+            b"198.51.100.0/b@example.net/b@example.org": triplet(31 * HOUR, delay=900, tries=1),
+            b"198.51.100.0/c@example.net/b@example.org": triplet(32 * HOUR, delay=9000, tries=7),
+            b"198.51.100.0//<script>@example.org": triplet(9 * DAY, delay=5000, tries=1),
+        }
+    )
+    return host
+
+
+def test_stats_count_what_is_stored(stocked):
+    """Cohorts, days and delays are counted by their definitions."""
+    figures = json.loads(stocked.run("stats", "--json").stdout)
+    assert figures["states"] == {"waiting": 2, "passed": 4, "trusted": 0, "expired": 0}
+    assert figures["settled"] == {"triplets": 4, "never_passed": 1}
+    assert figures["old"] == {"triplets": 1, "never_passed": 0}
+    assert figures["delays"] == {"triplets": 3, "p50": 900, "p90": 5000, "p99": 5000, "p100": 5000}
+    assert [day["new"] for day in figures["days"]] == [1, 4, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0]
+    assert figures["days"][1] == {"new": 4, "passed": 3}
+    assert figures["top_clients"][0] == ["198.51.100.0", 4]
+    assert figures["top_senders_domains"][0] == ["example.net", 3]
+    assert figures["bytes"] == os.path.getsize(stocked.database)
+
+
+def test_stats_for_people(stocked):
+    """A pipe gets no plot unless it is asked for, and no colour."""
+    plain = stocked.run("stats").stdout
+    assert re.search(r"^never came back +25\.0 %  of 4 ", plain, re.MULTILINE)
+    assert re.search(r"^delay, median +15m ", plain, re.MULTILINE)
+    assert "█" not in plain
+    assert "\x1b" not in plain
+    drawn = stocked.run("stats", "--plots").stdout
+    assert re.search(r"1d ago █{40} 4$", drawn, re.MULTILINE)
+
+
+def test_stats_of_nothing(host):
+    """An empty database has figures too."""
+    host.put({})
+    assert "never came back" in host.run("stats", "--plots").stdout
+    assert json.loads(host.run("stats", "--json").stdout)["delays"]["p50"] is None
+    host.run("stats", "--html", host.path / "page.html")
+
+
+@pytest.mark.parametrize(
+    ("share", "expected"), [(0.5, 2), (0.25, 1), (0.26, 2), (0.99, 4), (1.0, 4), (0.0, 1)]
+)
+def test_a_quantile_is_a_delay_that_occurred(stocked, share, expected):
+    """The nearest rank, not a value between two."""
+    figures = Figures([], stocked.settings, NOW)
+    figures.delays = [1, 2, 3, 4]
+    assert figures.quantile(share) == expected
+
+
+def test_the_page_stands_alone_in_a_browser(stocked):
+    """A real browser shows the figures, with the network off, and no name becomes markup."""
+    browser = next(filter(None, map(shutil.which, ("chromium", "google-chrome"))), None)
+    if not browser:
+        pytest.skip("needs chromium")
+    page = stocked.path / "page.html"
+    stocked.run("stats", "--html", page)
+    text = page.read_text()
+    assert not re.search(r"https?:|src=|href=|@import|url\(", text)
+    flags = (
+        "--headless --no-sandbox --disable-gpu --no-first-run --disable-background-networking "
+        "--disable-component-update --disable-sync --dump-dom"
+    ).split()
+    profile = f"--user-data-dir={stocked.path / 'profile'}"
+    done = subprocess.run(
+        [browser, *flags, profile, page.as_uri()], capture_output=True, timeout=120, check=True
+    )
+    dom = done.stdout.decode()
+    assert dom.count("<rect") == 2 * 14 + 2 * 9
+    assert '<div class="number">25.0 %</div>' in dom
+    assert "<td>&lt;script&gt;@example.org</td>" in dom
+    assert "<script" not in dom
+
+
+def test_metrics_follow_prometheus(stocked):
+    """Each metric has help and type before its samples, and each line parses."""
+    text = stocked.run("metrics").stdout
+    assert text.endswith("\n")
+    declared = set()
+    for line in text.splitlines():
+        if declaration := re.fullmatch(r"# (HELP|TYPE) (greylist_[a-z_]+) (.+)", line):
+            kind, name, words = declaration.groups()
+            declared.add((kind, name))
+            assert kind == "HELP" or words == "gauge"
+        else:
+            name = re.fullmatch(r'(greylist_[a-z_]+)(?:\{\w+="[^"]*"\})? -?\d+(?:\.\d+)?', line)[1]
+            assert {("HELP", name), ("TYPE", name)} <= declared
+    assert 'greylist_entries{state="passed"} 4' in text
+    assert 'greylist_delay_seconds{quantile="0.5"} 900' in text
+    assert "greylist_settled_stopped_triplets 1" in text
+
+
+def test_metrics_replace_their_file_at_once(stocked):
+    """The file is new, readable for the collector, and nothing is left beside it."""
+    directory = stocked.path / "collector"
+    directory.mkdir()
+    target = directory / "greylist.prom"
+    target.write_text("old")
+    before = target.stat().st_ino
+    stocked.run("metrics", "--output", target)
+    assert target.stat().st_ino != before
+    assert stat.S_IMODE(target.stat().st_mode) == 0o644
+    assert os.listdir(directory) == ["greylist.prom"]
+    result = stocked.run("metrics", "--output", stocked.path / "no" / "where", code=1)
+    assert "No such file" in result.stderr

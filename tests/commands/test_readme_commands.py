@@ -1,0 +1,140 @@
+"""README shows each command with real output: its blocks are run again, and compared."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import time
+
+import pytest
+
+from greylist.cli import COMMANDS
+
+from .mailhost import SCRIPT, Host, place
+from .peers import ask, postgrey
+from .postfix_files import hand_over
+from .postfix_files import postfix as write_postfix
+from .test_command_replay import story
+
+ROOT = os.path.join(os.path.dirname(__file__), "..", "..")
+PAGES = [
+    path
+    for path in (os.path.join(ROOT, "docs", "README-commands.md"), os.path.join(ROOT, "README.md"))
+    if os.path.exists(path)
+]
+BLOCK = re.compile(r"^```[a-z]*\n\$ (.*?)\n```$", re.DOTALL | re.MULTILINE)
+VARYING = (
+    (r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", "TIME"),
+    (r"\b\d{10}\b", "SECONDS"),
+    (r"\b[\d.]+ [KMGT]iB", "SIZE"),
+    (r"\d+s missing", "S missing"),
+    (r"owner \w+", "owner USER"),
+    (r" +", " "),
+)
+HOUR = 3600
+
+
+def blocks():
+    """Return the commands of the pages, with what they are shown to print."""
+    for path in PAGES:
+        with open(path, encoding="utf-8") as file:
+            for block in BLOCK.findall(file.read()):
+                command, _, shown = block.replace("\\\n", "").partition("\n")
+                if command.startswith("greylist "):
+                    yield command, shown
+
+
+@pytest.fixture(scope="module")
+def busy():
+    """Return a host with a bit of everything, and the paths by which README calls its files."""
+    with place() as path:
+        yield furnish(Host(path))
+
+
+def furnish(host):
+    """Put a bit of everything on a host; return it, and README's names of its files."""
+    host.whitelist.write_text(
+        "# One regular expression a line, on client_address/sender/recipient.\n"
+        "/postmaster@\n@example\\.edu/\nfriend.example.com # always late\n"
+    )
+    now = int(time.time())
+    host.put(
+        {
+            b"192.0.2.0/ann@example.com/bob@example.org": b"%d/%d/1" % (now - 150, now - 90),
+            b"192.0.2.0/eve@example.com/carl@example.org": b"%d/0/0" % (now - 30 * HOUR),
+            b"198.51.100.0/news@example.net/bob@example.org": b"%d/%d/1"
+            % (now - 26 * HOUR, now - 26 * HOUR + 640),
+            b"203.0.113.0//carl@example.org": b"%d/%d/3" % (now - 50 * HOUR, now - 2 * HOUR),
+            b"203.0.113.0/offer@example.net/bob@example.org": b"%d/0/0" % (now - 60 * HOUR),
+            b"/client/198.51.100.0": b"%d/%d/6" % (now - 300 * HOUR, now - HOUR),
+        }
+    )
+    write_postfix(host)
+    story().write(host.path / "mail.log")
+    directory = host.path / "postgrey"
+    directory.mkdir()
+    with postgrey(directory) as stream:
+        for when in (now - 900, now - 500):
+            ask(
+                stream,
+                client_address="192.0.2.200",
+                client_name="mail.example.com",
+                sender="dora@example.com",
+                recipient="bob@example.org",
+                policy_test_time=when,
+            )
+    hand_over(host)
+    return host, {
+        "/var/lib/greylist": str(host.database.parent),
+        "/etc/postfix/nogreylist": str(host.whitelist),
+        "/etc/postfix/greylist.cf": str(host.config),
+        "/var/lib/postgrey": str(directory),
+        "/var/log/mail.log": str(host.path / "mail.log"),
+        "/usr/local/bin/greylist": SCRIPT,
+        "greylist check": f"greylist check --postfix {host.path}/postfix",
+    }
+
+
+def run(host, names, command):
+    """Run a shell's line of README on the host, and return what it prints."""
+    for shown, real in names.items():
+        command = command.replace(shown, real)
+    environment = {
+        **os.environ,
+        "GREYLIST_CONFIG": str(host.config),
+        "PATH": f"{os.path.dirname(SCRIPT)}:{os.environ['PATH']}",
+    }
+    done = subprocess.run(
+        ["sh", "-c", command],
+        cwd=host.path,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        check=False,
+    )
+    printed = done.stdout.decode()
+    for shown, real in names.items():
+        printed = printed.replace(real, shown)
+    return printed.strip("\n")
+
+
+def plain(text):
+    """Return output without what differs from run to run."""
+    for pattern, word in VARYING:
+        text = re.sub(pattern, word, text)
+    return "\n".join(line.strip() for line in text.splitlines())
+
+
+def test_readme_shows_what_the_commands_print(busy):
+    """Each block is run in turn on one host, and prints what is shown, times and sizes aside."""
+    for command, shown in blocks():
+        assert (command, plain(run(*busy, command))) == (command, plain(shown))
+
+
+def test_readme_shows_each_command():
+    """No command is without an example."""
+    shown = " ".join(command for command, _ in blocks())
+    assert [
+        name for name in COMMANDS if not re.search(rf"greylist (?:--\S+ \S+ )*{name}\b", shown)
+    ] == []
