@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 
@@ -10,8 +11,12 @@ import sys
 def main() -> None:
     """Serve standard input, or hand the arguments to the command line."""
     if len(sys.argv) == 1 and "_GREYLIST_COMPLETE" not in os.environ:
+        gc.disable()  # importing leaves next to nothing behind; a twentieth of the start-up
+
         from greylist import filter
 
+        gc.freeze()
+        gc.enable()
         filter.main()
     else:
         from greylist.cli import run

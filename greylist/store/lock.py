@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 
 from greylist.store import StoreError
 
@@ -13,6 +14,14 @@ if TYPE_CHECKING:
     from types import FrameType
 else:
     import _signal as signal  # the public module builds enums: 3 ms of every start-up
+
+
+_YIELDS = 20
+_NAPS = 100
+_NAP = 0.0003
+"""How often to look again before queueing in the kernel, first at once, then after so many
+seconds. A transaction is over in 15 µs, less than it takes to be woken up: with 32 busy filters
+the queue alone halves their throughput."""
 
 
 class _TimedOut(StoreError):
@@ -31,15 +40,22 @@ class KernelLock:
         self._descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
 
     def acquire(self) -> None:
-        """Wait for the lock, asleep.
+        """Wait for the lock: briefly awake, then asleep.
 
         Raises:
             StoreError: somebody held it all the time.
         """
-        try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self._wait()
+        for attempt in range(_YIELDS + _NAPS):
+            try:
+                fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if attempt < _YIELDS:
+                    os.sched_yield()
+                else:
+                    time.sleep(_NAP)
+            else:
+                return
+        self._wait()
 
     def _wait(self) -> None:
         before = signal.signal(signal.SIGALRM, _ring)

@@ -1,0 +1,1 @@
+"""The rows: each module measures one thing and returns its tables."""
