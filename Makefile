@@ -1,7 +1,7 @@
 # Each target first installs what it lacks: system packages (as root or with sudo), and .venv,
 # of the Python that PYTHON=... names.
 
-.PHONY: demo test lint docs clean
+.PHONY: demo test lint bench docs clean
 
 demo:
 	@.ci/setup demo
@@ -16,6 +16,11 @@ lint:
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
+
+# Needs root for the peers' packages and users; BENCH takes options and names of rows.
+bench:
+	@.ci/setup demo
+	$(if $(filter 0,$(shell id -u)),,sudo) .venv/bin/python -m benchmarks $(BENCH)
 
 # Writes anew what is made from the table of settings.
 docs:

@@ -80,7 +80,7 @@ class Filter:
             self.log.warning(
                 f"cannot read {error.filename}: {error.strerror}; keeping the settings as they were"
             )
-        self.log.configure(self.settings.syslog_facility, self.settings.verbose)
+        self.log.configure(self.settings)
 
     def answer(self, request: Request) -> bytes:
         """Return the reply to a request.
@@ -188,7 +188,7 @@ def main(configuration: Settings | None = None, log: Log | None = None) -> NoRet
     try:
         configuration = configuration or settings.load()
         configuration.check()
-        log.configure(configuration.syslog_facility, configuration.verbose)
+        log.configure(configuration)
         connection = Connection()
         signal.signal(signal.SIGTERM, connection.end)
         if os.isatty(0) and os.isatty(2):

@@ -9,6 +9,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from greylist.policy import Decision
     from greylist.protocol import Request
+    from greylist.settings import Settings
 
 _PLAIN = bytes(code for code in range(0x21, 0x7F))
 """The bytes that stand for themselves in any log."""
@@ -35,18 +36,22 @@ def quote(value: bytes, limit: int = 512) -> str:
 class Log:
     """Where the filter's lines go: syslog, and standard error for a person who watches."""
 
-    __slots__ = ("_echo", "only_stderr", "verbose")
+    __slots__ = ("_echo", "facility", "only_stderr", "quiet", "verbose")
 
     def __init__(self) -> None:
+        self.facility = "mail"
         self.verbose = 0
+        self.quiet = False
         self.only_stderr = False
         self._echo = False
         syslog.openlog("greylist", syslog.LOG_PID, syslog.LOG_MAIL)
 
-    def configure(self, facility: str, verbose: int) -> None:
-        """Log to this facility from now on, this much."""
-        self.verbose = verbose
-        code = getattr(syslog, f"LOG_{facility.upper()}")
+    def configure(self, settings: Settings) -> None:
+        """Log where and how much these settings say, from now on."""
+        self.verbose = settings.verbose
+        self.quiet = settings.quiet
+        self.facility = settings.syslog_facility
+        code = getattr(syslog, f"LOG_{self.facility.upper()}")
         syslog.openlog("greylist", syslog.LOG_PID, code)
 
     def to_stderr(self, only: bool = False) -> None:
@@ -76,6 +81,8 @@ class Log:
         """Log a decision in postgrey's form, which postgreyreport and others parse."""
         if decision.warning:
             self.warning(f"{decision.warning} ({_attributes(request)})")
+        if self.quiet:
+            return
         queue_id = request.get(b"queue_id")
         text = f"action={decision.verdict}, reason={decision.reason}, {_attributes(request)}"
         self.info(f"{quote(queue_id)}: {text}" if queue_id else text)

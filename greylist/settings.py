@@ -200,6 +200,8 @@ SETTINGS = (
     Setting("verbose", "0", _level,
             "How much to log: 1 decisions with their entries, 2 look-ups and actions, "
             "3 attributes and the whitelist too."),
+    Setting("quiet", "no", _yes_or_no,
+            "Log trouble only, and no decisions."),
     Setting("reply", "Service is temporarily unavailable", _reply_text,
             "The text a deferred client sees: %s stands for the seconds left, %r for the "
             "recipient's domain, %c for the client's address."),
@@ -230,6 +232,7 @@ class Settings:
     lock_timeout: int
     syslog_facility: str
     verbose: int
+    quiet: bool
     reply: str
     action: str
     header: bool

@@ -39,6 +39,13 @@ def test_decisions(syslog, place):
     )
 
 
+def test_quiet(syslog, place):
+    """A quiet filter logs trouble, and no decision."""
+    place.configure(quiet="yes")
+    [line] = syslog.run(data=b"garbage\n" + request())
+    assert parse(line)[1] == "warning: ignoring garbage: garbage"
+
+
 def test_pass(syslog, place):
     """The first pass says how long the mail was delayed."""
     syslog.run(data=request())

@@ -73,7 +73,7 @@ def _warm(bench: Bench, logs: bool) -> Table:
     whitelist = traffic.whitelist(200)
     field = [
         contenders.echo(bench.place()),
-        contenders.ours(bench.place(), whitelist),
+        contenders.ours(bench.place(), whitelist, settings="" if logs else "quiet = yes\n"),
         contenders.greylist_pl(bench.place(), whitelist),
         contenders.packaged_pl(bench.place()),
         contenders.Postgrey(bench.place(), logs),
