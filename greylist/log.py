@@ -35,10 +35,11 @@ def quote(value: bytes, limit: int = 512) -> str:
 class Log:
     """Where the filter's lines go: syslog, and standard error for a person who watches."""
 
-    __slots__ = ("_echo", "_syslog", "verbose")
+    __slots__ = ("_echo", "_syslog", "facility", "verbose")
 
     def __init__(self) -> None:
         self.verbose = 0
+        self.facility = "mail"
         self._echo = False
         self._syslog = True
         syslog.openlog("greylist", syslog.LOG_PID, syslog.LOG_MAIL)
@@ -46,6 +47,7 @@ class Log:
     def configure(self, facility: str, verbose: int) -> None:
         """Log to this facility from now on, this much."""
         self.verbose = verbose
+        self.facility = facility
         if facility != "mail":
             code = getattr(syslog, f"LOG_{facility.upper()}")
             syslog.openlog("greylist", syslog.LOG_PID, code)

@@ -24,12 +24,21 @@ CHECKPOINT_KBYTES = 1024
 CHECKPOINT_MINUTES = 5
 """A checkpoint is due after this much log, or this long."""
 
+_OLD = "old."
+"""Before the name of a region of a generation that died."""
+
 _REGIONS = {"__db.001": 2 << 20, "__db.002": CACHE * 3 // 2, "__db.003": 1 << 20}
 """Bytes to which the files of the shared regions may grow."""
 
 _BTREE_MAGIC = {b"\x62\x31\x05\x00": "little", b"\x00\x05\x31\x62": "big"}
 _META = 512
 """Bytes of a database's first page that tell what it is: libdb never makes smaller pages."""
+
+_UNIQUE = slice(52, 72)
+"""Where in there the number stands by which libdb tells one database from another."""
+
+_ROOM = 64 << 20
+"""Bytes of free disk with which the old regions can be kept during a recovery."""
 
 
 class Damaged(Exception):
@@ -41,13 +50,19 @@ def home(path: str) -> str:
     return path + ".env"
 
 
-def inodes(path: str) -> bytes:
-    """Return what tells this database and its environment from copies of them.
+def identity(path: str) -> bytes:
+    """Return what tells this database and its environment from others put in their place.
+
+    It is the inode numbers of both, and the number that libdb gave the database when it was
+    created: a file may be overwritten by another host's.
 
     Raises:
-        FileNotFoundError: there is no such database or environment.
+        OSError: there is no such database or environment.
     """
-    return b"%d,%d" % (os.stat(path).st_ino, os.stat(home(path)).st_ino)
+    with open(path, "rb", buffering=0) as file:
+        number = os.fstat(file.fileno()).st_ino
+        unique = file.read(_META)[_UNIQUE].hex().encode()
+    return b"%d,%d,%s" % (number, os.stat(home(path)).st_ino, unique)
 
 
 def open_environment(path: str, durable: bool, recover: bool = False) -> Any:
@@ -124,30 +139,59 @@ def prepare(path: str, durable: bool) -> None:
     directory = home(path)
     exists = check_file(path)
     os.makedirs(directory, 0o700, exist_ok=True)
-    names = os.listdir(directory)
-    logged = any(name.startswith("log.") for name in names)
+    logged = any(name.startswith("log.") for name in os.listdir(directory))
     if logged and not exists:
         raise Damaged("a log without its database")
-    # The regions go first: what a dead process left in them may be anything. A temporary file
-    # of a death in first creation would make each later creation wait 100 s.
-    for name in names:
-        if name.startswith("__db."):
-            os.unlink(os.path.join(directory, name))
-    parent, base = os.path.split(path)
-    for name in (f"__db.{base}", base if not exists else ""):
-        if name and os.path.lexists(os.path.join(parent, name)):
-            os.unlink(os.path.join(parent, name))
-
-    environment = open_environment(path, durable, recover=True)
+    _clear(path, exists)
     if exists and not logged:
-        # Its pages may name positions in a log that it came without.
-        environment.lsn_reset(os.path.join("..", base), 0)
+        _forget_log(path)
+    environment = open_environment(path, durable, recover=True)
     database = open_database(environment, path, create=not exists)
     database.get(b"")
     environment.txn_checkpoint(0, 0, db.DB_FORCE)
     database.close()
     environment.close()
     _reserve(directory)
+    for name in os.listdir(directory):
+        if name.startswith(_OLD):
+            os.unlink(os.path.join(directory, name))
+
+
+def _clear(path: str, exists: bool) -> None:
+    """Take away what dead processes left behind.
+
+    The regions may be anything. They are kept until the recovery has succeeded, as the cache
+    has pages that can be salvaged. A temporary file of a death in first creation would make
+    each later creation wait 100 s.
+    """
+    directory = home(path)
+    space = os.statvfs(directory)
+    room = space.f_bavail * space.f_frsize >= _ROOM
+    for name in os.listdir(directory):
+        if name.startswith("__db."):
+            region = os.path.join(directory, name)
+            old = os.path.join(directory, _OLD + name)
+            if room and not os.path.lexists(old):
+                os.rename(region, old)
+            else:
+                os.unlink(region)
+    parent, base = os.path.split(path)
+    for name in (f"__db.{base}", base if not exists else ""):
+        if name and os.path.lexists(os.path.join(parent, name)):
+            os.unlink(os.path.join(parent, name))
+
+
+def _forget_log(path: str) -> None:
+    """Make the database's pages forget the positions in a log that it came without.
+
+    The environment has no log of its own yet, so a death in here leads here again.
+    """
+    environment = db.DBEnv()
+    environment.open(home(path), db.DB_CREATE | db.DB_PRIVATE | db.DB_INIT_MPOOL, 0o600)
+    environment.lsn_reset(os.path.join("..", os.path.basename(path)), 0)
+    environment.close()
+    with open(path, "rb+", buffering=0) as file:
+        os.fsync(file.fileno())
 
 
 def _reserve(directory: str) -> None:
