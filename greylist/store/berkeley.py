@@ -12,6 +12,7 @@ from greylist.store.environment import (
     CHECKPOINT_KBYTES,
     CHECKPOINT_MINUTES,
     identity,
+    keep,
     open_database,
     open_environment,
 )
@@ -110,9 +111,7 @@ class BerkeleyStore:
         self._environment: Any = None
         self._entries: Any = None
         self._count = CHECKPOINT_EVERY
-        # Stale handles are abandoned, not closed: closing would touch shared regions that a
-        # dead process may have left locked, and flush pages of the old generation.
-        self._abandoned: list[object] = []
+        self._generations = 0
 
     def transact(self, function: Callable[[Entries], T]) -> T:
         """Return what the function returns, its changes being stored as one.
@@ -154,15 +153,11 @@ class BerkeleyStore:
         try:
             transaction = self._environment.txn_begin()
             try:
-                self._entries.transaction = transaction
-                result = function(self._entries)
+                result = self._call(function, transaction)
+                transaction.commit()
             except _ERRORS:
+                keep(transaction)
                 raise  # the record stays dirty: the environment has to be recovered
-            except BaseException:
-                transaction.abort()
-                os.pwrite(self._record, self._clean, 0)
-                raise
-            transaction.commit()
             self._count += 1
             if self._count >= CHECKPOINT_EVERY and not self._checkpoint():
                 return result  # which stands, but the record stays dirty
@@ -170,6 +165,17 @@ class BerkeleyStore:
             signal.setitimer(signal.ITIMER_REAL, 0)
         os.pwrite(self._record, self._clean, 0)
         return result
+
+    def _call(self, function: Callable[[Entries], T], transaction: Any) -> T:
+        self._entries.transaction = transaction
+        try:
+            return function(self._entries)
+        except _ERRORS:
+            raise
+        except BaseException:
+            transaction.abort()
+            os.pwrite(self._record, self._clean, 0)
+            raise
 
     def _checkpoint(self) -> bool:
         self._count = 0
@@ -249,10 +255,10 @@ class BerkeleyStore:
         self._log.warning(f"{self._path}: {recovery.describe(error)}")
 
     def _abandon(self) -> None:
-        if self._environment is not None:
-            self._abandoned.append((self._environment, self._entries))
-            self._environment = self._entries = None
-        if len(self._abandoned) > GENERATIONS:
+        """Let go of stale handles, not closing them: see ``environment.keep``."""
+        self._environment = self._entries = None
+        self._generations += 1
+        if self._generations > GENERATIONS:
             raise StoreError(f"{self._path}: recovered {GENERATIONS} times under one filter")
 
     def set_aside(self, reason: str, files: bytes) -> None:

@@ -27,8 +27,8 @@ CHECKPOINT_MINUTES = 5
 _OLD = "old."
 """Before the name of a region of a generation that died."""
 
-_REGIONS = {"__db.001": 2 << 20, "__db.002": CACHE * 3 // 2, "__db.003": 1 << 20}
-"""Bytes to which the files of the shared regions may grow."""
+_REGIONS = {"__db.001": 2 << 20, "__db.002": 1 << 20, "__db.003": CACHE * 3 // 2}
+"""Bytes to which the files of the shared regions may grow: environment, log and cache."""
 
 _BTREE_MAGIC = {b"\x62\x31\x05\x00": "little", b"\x00\x05\x31\x62": "big"}
 _META = 512
@@ -39,6 +39,11 @@ _UNIQUE = slice(52, 72)
 
 _ROOM = 64 << 20
 """Bytes of free disk with which the old regions can be kept during a recovery."""
+
+
+_KEPT: list[object] = []
+"""Every handle that was opened. Were a stale one freed, its destructor would close it: touch
+shared regions that a dead process may have left locked, and flush pages of an old generation."""
 
 
 class Damaged(Exception):
@@ -65,6 +70,12 @@ def identity(path: str) -> bytes:
     return b"%d,%d,%s" % (number, os.stat(home(path)).st_ino, unique)
 
 
+def keep(handle: Any) -> Any:
+    """Return a handle of libdb, whose destructor will never run."""
+    _KEPT.append(handle)
+    return handle
+
+
 def open_environment(path: str, durable: bool, recover: bool = False) -> Any:
     """Return the environment, opened; with ``recover``, made anew from its log.
 
@@ -74,7 +85,7 @@ def open_environment(path: str, durable: bool, recover: bool = False) -> Any:
     flags = db.DB_INIT_MPOOL | db.DB_INIT_LOG | db.DB_INIT_TXN
     if recover:
         flags |= db.DB_CREATE | db.DB_RECOVER
-    environment = db.DBEnv()
+    environment = keep(db.DBEnv())
     environment.set_cachesize(0, CACHE)
     environment.set_lg_max(LOG_FILE)
     environment.set_lg_bsize(LOG_FILE // 8)
@@ -91,7 +102,7 @@ def open_database(environment: Any, path: str, create: bool = False) -> Any:
     Raises:
         db.DBError: it cannot be.
     """
-    database = db.DB(environment)
+    database = keep(db.DB(environment))
     flags = db.DB_AUTO_COMMIT
     if create:
         # Never for a file that exists: libdb would erase it after one bad read.

@@ -1,0 +1,165 @@
+"""What the reliability tests share: a place for a database, and filters that may die."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import select
+import subprocess
+import sys
+from pathlib import Path
+
+from bsddb3 import db
+
+from greylist.log import Log
+from greylist.store import StoreError, environment
+from greylist.store.aside import copies
+from greylist.store.berkeley import BerkeleyStore
+from greylist.store.directory import check, lock_path
+from greylist.store.lock import KernelLock
+from greylist.store.record import SIZE, Record
+
+VERIFY = "db5.3_verify"
+
+
+class QuietLog(Log):
+    """Keeps the lines for the test."""
+
+    __slots__ = ("lines",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: list[str] = []
+
+    def _write(self, priority: int, text: str) -> None:
+        self.lines.append(text)
+
+
+class House:
+    """A directory with a database and a settings file."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.data = directory / "data"
+        self.data.mkdir(mode=0o700, exist_ok=True)
+        self.path = str(self.data / "greylist.db")
+        self.config = directory / "greylist.cf"
+        self.configure()
+
+    def configure(self, **settings) -> None:
+        settings = {"database": self.path, "whitelist": self.directory / "nogreylist", **settings}
+        self.config.write_text("".join(f"{name} = {value}\n" for name, value in settings.items()))
+
+    def store(self, timeout: float = 30, log: Log | None = None) -> BerkeleyStore:
+        check(self.path)
+        return BerkeleyStore(
+            self.path, KernelLock(lock_path(self.path), timeout), log or QuietLog()
+        )
+
+    def filter(self, prefix: tuple[str, ...] = (), **options) -> FilterProcess:
+        return FilterProcess(self, prefix, **options)
+
+    def record(self) -> Record:
+        with open(lock_path(self.path), "rb") as file:
+            return Record.unpack(file.read(SIZE))
+
+    def copies(self) -> list[str]:
+        return copies(self.path)
+
+    def wait_for_repair(self) -> None:
+        """Wait until no repair process works."""
+        with open(f"{self.path}.repair", "ab") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+
+    def entries(self) -> dict[bytes, bytes]:
+        """Return everything, read as a filter would."""
+        store = self.store()
+        found: dict[bytes, bytes] = {}
+        last = b""
+        while batch := store.transact(lambda entries: entries.after(last, 1000)):  # noqa: B023
+            found.update(batch)
+            last = batch[-1][0]
+        store.close()
+        return found
+
+    def verify(self) -> None:
+        """Recover, write everything out, and have libdb's own verification look at it."""
+        environment.prepare(self.path, durable=False)
+        subprocess.run([VERIFY, "-q", self.path], check=True, timeout=60)
+
+
+def request(number: int, client: str = "192.0.2.1") -> bytes:
+    return (
+        f"request=smtpd_access_policy\nclient_address={client}\n"
+        f"sender=s{number}@example.com\nrecipient=r@example.org\n\n"
+    ).encode()
+
+
+def key(number: int, client: str = "192.0.2.1") -> bytes:
+    return f"{client}/s{number}@example.com/r@example.org".encode()
+
+
+class FilterProcess:
+    """A real filter, talked to over pipes as spawn(8) would."""
+
+    def __init__(self, house: House, prefix: tuple[str, ...] = (), **options) -> None:
+        options = {"stderr": subprocess.DEVNULL, **options}
+        arguments = options.pop("arguments", [])
+        self.process = subprocess.Popen(
+            [*prefix, sys.executable, "-m", "greylist", *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env={**os.environ, "GREYLIST_CONFIG": str(house.config), **options.pop("env", {})},
+            bufsize=0,
+            start_new_session=True,
+            **options,
+        )
+        self.pid = self.process.pid
+
+    def ask(self, data: bytes, timeout: float = 90) -> bytes:
+        """Return the reply, or nothing when the filter hung up without one.
+
+        Raises:
+            TimeoutError: neither came in time.
+        """
+        reply = b""
+        try:
+            os.write(self.process.stdin.fileno(), data)
+            while not reply.endswith(b"\n\n"):
+                if not select.select([self.process.stdout], [], [], timeout)[0]:
+                    raise TimeoutError
+                some = os.read(self.process.stdout.fileno(), 4096)
+                if not some:
+                    return b""
+                reply += some
+        except (BrokenPipeError, ConnectionResetError):
+            return b""
+        return reply
+
+    def end(self, timeout: float = 90) -> int:
+        self.process.stdin.close()
+        try:
+            return self.process.wait(timeout)
+        finally:
+            self.process.stdout.close()
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        self.process.stdin.close()
+        self.process.stdout.close()
+
+
+def ask_until_answered(house: House, data: bytes, tries: int) -> tuple[bytes, int]:
+    """Return the reply and the number of connections it took, as Postfix retries."""
+    for attempt in range(1, tries + 1):
+        process = house.filter()
+        reply = process.ask(data)
+        if reply:
+            process.end()
+            return reply, attempt
+        process.kill()
+    return b"", tries
+
+
+__all__ = ["StoreError", "db"]
