@@ -22,8 +22,8 @@ _NOTE = "salvage"
 """The file in a copy that says how far its salvage has come: attempts, or ``done`` and what."""
 
 
-def set_aside(path: str, only_environment: bool = False) -> str:
-    """Move the database and its environment out of the way; return where they went.
+def set_aside(path: str, only_log: bool = False) -> str:
+    """Move the database and its environment, or its log, out of the way; return where they went.
 
     Raises:
         StoreError: they cannot be moved.
@@ -32,11 +32,18 @@ def set_aside(path: str, only_environment: bool = False) -> str:
     while os.path.lexists(f"{path}.{now}"):
         now += 1
     aside = f"{path}.{now}"
+    environment = os.path.join(aside, os.path.basename(home(path)))
     try:
         os.mkdir(aside, 0o700)
-        for name in (home(path),) if only_environment else (path, home(path)):
-            if os.path.lexists(name):
-                os.rename(name, os.path.join(aside, os.path.basename(name)))
+        if only_log:
+            os.mkdir(environment, 0o700)
+            for name in os.listdir(home(path)):
+                if name.startswith("log."):
+                    os.rename(os.path.join(home(path), name), os.path.join(environment, name))
+        else:
+            for name in (path, home(path)):
+                if os.path.lexists(name):
+                    os.rename(name, os.path.join(aside, os.path.basename(name)))
         _discard(path)
     except OSError as error:
         raise StoreError(f"cannot save {path} as {aside}: {error.strerror}") from error

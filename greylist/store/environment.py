@@ -7,6 +7,8 @@ transactional but has no lock subsystem: whoever calls in here holds our own loc
 from __future__ import annotations
 
 import os
+import sys
+import time
 
 from bsddb3 import db
 
@@ -26,6 +28,9 @@ CHECKPOINT_MINUTES = 5
 
 _OLD = "old."
 """Before the name of a region of a generation that died."""
+
+_NO_CHANGES = {2, 11}
+"""The types of log records that recovery writes: DB___dbreg_register and DB___txn_ckp."""
 
 _REGIONS = {"__db.001": 2 << 20, "__db.002": 1 << 20, "__db.003": CACHE * 3 // 2}
 """Bytes to which the files of the shared regions may grow: environment, log and cache."""
@@ -159,13 +164,63 @@ def prepare(path: str, durable: bool) -> None:
     environment = open_environment(path, durable, recover=True)
     database = open_database(environment, path, create=not exists)
     database.get(b"")
+    _rescue(environment, database, directory)
     environment.txn_checkpoint(0, 0, db.DB_FORCE)
     database.close()
     environment.close()
     _reserve(directory)
-    for name in os.listdir(directory):
-        if name.startswith(_OLD):
-            os.unlink(os.path.join(directory, name))
+    for name in _old_regions(directory):
+        os.unlink(name)
+
+
+def _old_regions(directory: str) -> list[str]:
+    names = sorted(os.listdir(directory))
+    return [os.path.join(directory, name) for name in names if name.startswith(_OLD)]
+
+
+def _rescue(environment: Any, database: Any, directory: str) -> None:
+    """Take over what the old cache knows of and the log does not.
+
+    libdb takes the first unreadable record for the end of the log, so a damaged log silently
+    loses what follows. The dead process's own update, which was not answered, is rescued with
+    the rest and does no harm.
+    """
+    from greylist.store.merge import merged
+    from greylist.store.salvage import leaves
+
+    logged = _Logged(environment)
+    now = int(time.time())
+    transaction = keep(environment.txn_begin())
+    for region in _old_regions(directory):
+        for position, entries in leaves(region):
+            if position not in logged:
+                for key, value in entries:
+                    new = merged(key, value, database.get(key, None, transaction), now)
+                    if new is not None:
+                        database.put(key, new, transaction)
+    transaction.commit()
+
+
+class _Logged:
+    """The positions in the log at which the change of a page is recorded."""
+
+    def __init__(self, environment: Any) -> None:
+        self.cursor = environment.log_cursor()
+        self.first = self.cursor.first()[0]
+        self.known: dict[tuple[int, int], bool] = {}
+
+    def __contains__(self, position: tuple[int, int]) -> bool:
+        if position not in self.known:
+            self.known[position] = position < self.first or self._look(position)
+        return self.known[position]
+
+    def _look(self, position: tuple[int, int]) -> bool:
+        try:
+            found = self.cursor.set(position)
+        except db.DBError:
+            return False
+        # The recovery itself has written some since: a checkpoint, the names of the files.
+        return bool(found) and int.from_bytes(found[1][:4], sys.byteorder) not in _NO_CHANGES
 
 
 def _clear(path: str, exists: bool) -> None:

@@ -78,6 +78,8 @@ def _shortage(path: str) -> str:
         try:
             os.unlink(probe)
             os.posix_fallocate(descriptor, 0, _RESERVE)
+            os.pwrite(descriptor, bytes(4096), 0)
+            os.fsync(descriptor)
         finally:
             os.close(descriptor)
     except OSError as error:
@@ -137,7 +139,7 @@ class Renewal:
             damage = self._try()
         if damage and swapped:
             # Perhaps a backup, or another host's: its pages name positions in another log.
-            aside = set_aside(self.path, only_environment=True)
+            aside = set_aside(self.path, only_log=True)
             self.log.warning(f"{self.path} does not go with its log ({damage}): saved as {aside}")
             damage = self._try()
         if damage:

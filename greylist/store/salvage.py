@@ -29,9 +29,11 @@ _LEVEL_AND_TYPE = re.compile(rb"\x01(?=\x05)")  # level 1, P_LBTREE
 _LEVEL_AT = 24
 _OVERFLOW = 7  # P_OVERFLOW
 _INDEX_AT = (26, 32)  # without and with a checksum
-_DELETED = 0x80
+_PLAIN, _ON_OVERFLOW_PAGES, _DELETED = 1, 3, 0x80  # B_KEYDATA, B_OVERFLOW, B_DELETE
 
 Entry = tuple[bytes, bytes]
+Position = tuple[int, int]
+"""A log sequence number: a log file, and an offset in it."""
 
 
 def scan(path: str) -> Iterator[Entry]:
@@ -40,6 +42,16 @@ def scan(path: str) -> Iterator[Entry]:
     Raises:
         OSError: the file cannot be opened; what cannot be read of it is left out.
     """
+    for _, entries in leaves(path):
+        yield from entries
+
+
+def leaves(path: str) -> Iterator[tuple[Position, Iterator[Entry]]]:
+    """Yield each leaf page of a file: its last change's position in the log, and its entries.
+
+    Raises:
+        OSError: as above.
+    """
     with open(path, "rb", buffering=0) as file:
         length = file.seek(0, 2)
         for start in range(0, length, _CHUNK):
@@ -47,7 +59,8 @@ def scan(path: str) -> Iterator[Entry]:
             for found in _LEVEL_AND_TYPE.finditer(data, _LEVEL_AT, _CHUNK + _LEVEL_AT):
                 base = found.start() - _LEVEL_AT
                 if base % 4 == 0:
-                    yield from _leaf(file, data, base, start + base)
+                    position = unpack_from("=II", data, base)
+                    yield position, _leaf(file, data, base, start + base)
 
 
 def _read(file: BinaryIO, position: int, size: int) -> bytes:
@@ -83,7 +96,10 @@ def _offsets(data: bytes, base: int, order: str, index_at: int) -> tuple[int, ..
     if entries % 2 or end > lowest or base + end > len(data):
         return ()
     offsets: tuple[int, ...] = unpack_from(f"{order}{entries}H", data, base + index_at)
-    return offsets if offsets and min(offsets) >= lowest else ()
+    if not offsets or min(offsets) < lowest or base + max(offsets) + 3 > len(data):
+        return ()
+    kinds = {data[base + offset + 2] & ~_DELETED for offset in offsets}
+    return offsets if kinds <= {_PLAIN, _ON_OVERFLOW_PAGES} else ()
 
 
 class _Pages:
@@ -113,12 +129,10 @@ class _Pages:
 
 def _item(pages: _Pages, data: bytes, at: int) -> bytes | None:
     """Return a key or value, or nothing if it is deleted or damaged."""
-    if at + 12 > len(data) + 9:
-        return None
     size, kind = unpack_from(f"{pages.order}HB", data, at)
-    if kind == 1:
+    if kind == _PLAIN:
         item = data[at + 3 : at + 3 + size]
         return item if len(item) == size else None
-    if kind == 3 and at + 12 <= len(data):
+    if kind == _ON_OVERFLOW_PAGES and at + 12 <= len(data):
         return pages.chain(*unpack_from(f"{pages.order}II", data, at + 4))
     return None

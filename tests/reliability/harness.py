@@ -9,10 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from bsddb3 import db
-
 from greylist.log import Log
-from greylist.store import StoreError, environment
+from greylist.store import environment
 from greylist.store.aside import copies
 from greylist.store.berkeley import BerkeleyStore
 from greylist.store.directory import check, lock_path
@@ -160,6 +158,3 @@ def ask_until_answered(house: House, data: bytes, tries: int) -> tuple[bytes, in
             return reply, attempt
         process.kill()
     return b"", tries
-
-
-__all__ = ["StoreError", "db"]
