@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from struct import unpack_from
 
 from bsddb3 import db
 
@@ -28,6 +29,9 @@ CHECKPOINT_MINUTES = 5
 
 _OLD = "old."
 """Before the name of a region of a generation that died."""
+
+_LAST_TYPE = 13
+"""The highest type of a page, P_HASH, in libdb's db_page.h."""
 
 _NO_CHANGES = {2, 11}
 """The types of log records that recovery writes: DB___dbreg_register and DB___txn_ckp."""
@@ -168,9 +172,30 @@ def prepare(path: str, durable: bool) -> None:
     environment.txn_checkpoint(0, 0, db.DB_FORCE)
     database.close()
     environment.close()
+    _check_pages(path)
     _reserve(directory)
     for name in _old_regions(directory):
         os.unlink(name)
+
+
+def _check_pages(path: str) -> None:
+    """See that each page of the file is one: libdb loops for ever on one that is zeroed.
+
+    Raises:
+        Damaged: a page does not have its own number, or no type that there is.
+    """
+    with open(path, "rb", buffering=0) as file:
+        meta = file.read(_META)
+        order = ">" if _BTREE_MAGIC.get(meta[12:16]) == "big" else "<"
+        size = unpack_from(f"{order}I", meta, 20)[0]
+        first = 0
+        file.seek(0)
+        while data := file.read(max(size, 1 << 20)):
+            for offset in range(0, len(data) - size + 1, size):
+                number = unpack_from(f"{order}I", data, offset + 8)[0]
+                if number != first or data[offset + 25] > _LAST_TYPE:
+                    raise Damaged(f"page {first} is not one")
+                first += 1
 
 
 def _old_regions(directory: str) -> list[str]:
@@ -217,7 +242,7 @@ class _Logged:
     def _look(self, position: tuple[int, int]) -> bool:
         try:
             found = self.cursor.set(position)
-        except db.DBError:
+        except (db.DBError, OverflowError):  # the latter for what only looks like a page
             return False
         # The recovery itself has written some since: a checkpoint, the names of the files.
         return bool(found) and int.from_bytes(found[1][:4], sys.byteorder) not in _NO_CHANGES
@@ -245,6 +270,14 @@ def _clear(path: str, exists: bool) -> None:
     for name in (f"__db.{base}", base if not exists else ""):
         if name and os.path.lexists(os.path.join(parent, name)):
             os.unlink(os.path.join(parent, name))
+
+
+def discard_log(path: str) -> None:
+    """Delete the log of a database that has none of its own in it."""
+    directory = home(path)
+    for name in os.listdir(directory) if os.path.isdir(directory) else ():
+        if name.startswith("log."):
+            os.unlink(os.path.join(directory, name))
 
 
 def _forget_log(path: str) -> None:

@@ -15,7 +15,7 @@ from bsddb3 import db
 
 from greylist.store import StoreError, repair
 from greylist.store.aside import set_aside, to_salvage
-from greylist.store.environment import Damaged, identity, prepare
+from greylist.store.environment import Damaged, discard_log, home, identity, prepare
 from greylist.store.record import Record, boot_identity
 
 TYPE_CHECKING = False
@@ -36,11 +36,8 @@ RECOVERY_SECONDS = 60
 ATTEMPTS = 10
 """Recoveries in a row, with no good transaction between, after which the files are at fault."""
 
-MINUTES = 5
-"""A second recovery within these makes the database suspect."""
-
-HUNG = 4
-"""Seconds since the last sign of life of a process that died: the watchdog may have ended it."""
+NEW = b"new"
+"""What the record says for the files while they are first created."""
 
 _TROUBLE = {
     errno.EIO, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.EACCES, errno.EPERM,
@@ -108,33 +105,39 @@ class Renewal:
             StoreError: the machine is in trouble, and the database is as it was.
         """
         found, files = Record.unpack(record.pack()), _identity(self.path)
-        silent = time.time() - os.fstat(self.descriptor).st_mtime
         # Counted before the attempt, so that a crash counts.
         record.attempts += 1
         record.generation += 1
         record.dirty = True
         record.pid = os.getpid()
-        os.pwrite(self.descriptor, record.pack(), 0)
-        swapped = bool(files) and found.files not in {b"-", files}
+        swapped = bool(files) and found.files not in {b"-", NEW, files}
         try:
-            self._renew(damage or _useless(record), swapped)
+            self._begin(record)
+            self._renew(record, damage or _useless(record), swapped)
         except StoreError:
             record.attempts -= 1
             os.pwrite(self.descriptor, record.pack(), 0)
             raise
-        again = abs(time.time() - found.recovered) < MINUTES * 60
         if found.dirty:
             record.recovered = int(time.time())
         if not damage:
             self._report(found, files, swapped)
         record.boot = boot_identity()
         record.files = identity(self.path)
-        salvage = bool(to_salvage(self.path))
-        check = found.dirty and (again or silent >= HUNG)
-        if salvage or check:
-            repair.start(self.path, self.log, check)
+        # The watchdog may have ended the process, or libdb: a death speaks against the database.
+        if found.dirty or to_salvage(self.path):
+            repair.start(self.path, self.log, check=found.dirty)
 
-    def _renew(self, damage: str, swapped: bool) -> None:
+    def _begin(self, record: Record) -> None:
+        """Write the record; a creation that died before there was a database begins anew."""
+        if not os.path.lexists(self.path):
+            if record.files == NEW:
+                discard_log(self.path)
+            if not os.path.lexists(home(self.path)):
+                record.files = NEW
+        os.pwrite(self.descriptor, record.pack(), 0)
+
+    def _renew(self, record: Record, damage: str, swapped: bool) -> None:
         if not damage:
             damage = self._try()
         if damage and swapped:
@@ -145,6 +148,7 @@ class Renewal:
         if damage:
             aside = set_aside(self.path)
             self.log.warning(f"{self.path} is damaged ({damage}): saved as {aside}")
+            self._begin(record)
             again = self._try()
             if again:
                 raise StoreError(f"cannot create {self.path}: {again}")

@@ -16,6 +16,8 @@ import sys
 import time
 from itertools import pairwise
 
+from greylist.store.aside import to_salvage
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
@@ -49,7 +51,9 @@ _DAMAGED = 3
 def start(path: str, log: Log, check: bool) -> None:
     """Start the repair process, and do not wait for it; a check only if the last was long ago."""
     if check and abs(time.time() - _last_check(path)) < CHECK_INTERVAL:
-        return
+        check = False
+        if not to_salvage(path):
+            return
     package = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     task = "check" if check else "salvage"
     command = [sys.executable, "-P", "-m", __name__, path, log.facility, task]
@@ -78,8 +82,6 @@ def _last_check(path: str) -> int:
 
 def run(path: str, log: Log, check: bool) -> None:
     """Check the database, if asked to, and salvage all copies that wait for it."""
-    from greylist.store.aside import to_salvage
-
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
     descriptor = os.open(f"{path}.repair", flags, 0o600)
     try:

@@ -7,6 +7,7 @@ import os
 import select
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 from greylist.log import Log
@@ -42,6 +43,7 @@ class House:
         self.data.mkdir(mode=0o700, exist_ok=True)
         self.path = str(self.data / "greylist.db")
         self.config = directory / "greylist.cf"
+        self.filters: list[FilterProcess] = []
         self.configure()
 
     def configure(self, **settings) -> None:
@@ -55,7 +57,14 @@ class House:
         )
 
     def filter(self, prefix: tuple[str, ...] = (), **options) -> FilterProcess:
-        return FilterProcess(self, prefix, **options)
+        process = FilterProcess(self, prefix, **options)
+        self.filters.append(process)
+        return process
+
+    def close(self) -> None:
+        """End the filters that still run."""
+        for process in self.filters:
+            process.kill()
 
     def record(self) -> Record:
         with open(lock_path(self.path), "rb") as file:
@@ -76,6 +85,7 @@ class House:
         last = b""
         while batch := store.transact(lambda entries: entries.after(last, 1000)):  # noqa: B023
             found.update(batch)
+            assert last < batch[-1][0], "the entries are out of order"
             last = batch[-1][0]
         store.close()
         return found
@@ -102,6 +112,10 @@ class FilterProcess:
 
     def __init__(self, house: House, prefix: tuple[str, ...] = (), **options) -> None:
         options = {"stderr": subprocess.DEVNULL, **options}
+        # A file, as a pipe that nobody reads would block the filter.
+        self.log = tempfile.TemporaryFile() if options["stderr"] == "file" else None
+        if self.log:
+            options["stderr"] = self.log
         arguments = options.pop("arguments", [])
         self.process = subprocess.Popen(
             [*prefix, sys.executable, "-m", "greylist", *arguments],
@@ -124,7 +138,9 @@ class FilterProcess:
         try:
             os.write(self.process.stdin.fileno(), data)
             while not reply.endswith(b"\n\n"):
-                if not select.select([self.process.stdout], [], [], timeout)[0]:
+                poll = select.poll()
+                poll.register(self.process.stdout, select.POLLIN | select.POLLHUP)
+                if not poll.poll(timeout * 1000):
                     raise TimeoutError
                 some = os.read(self.process.stdout.fileno(), 4096)
                 if not some:
@@ -141,11 +157,18 @@ class FilterProcess:
         finally:
             self.process.stdout.close()
 
+    def errors(self) -> str:
+        """Return what stands on standard error."""
+        self.log.seek(0)
+        with self.log:
+            return self.log.read().decode()
+
     def kill(self) -> None:
         self.process.kill()
         self.process.wait()
-        self.process.stdin.close()
-        self.process.stdout.close()
+        for stream in (self.process.stdin, self.process.stdout, self.log):
+            if stream:
+                stream.close()
 
 
 def ask_until_answered(house: House, data: bytes, tries: int) -> tuple[bytes, int]:

@@ -101,7 +101,7 @@ def run_case(scenario: str, injection: str) -> tuple[bool, bytes]:
     Raises:
         AssertionError: the next filters do not answer, or something is lost.
     """
-    with tempfile.TemporaryDirectory() as name:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
         house = House(Path(name))
         SCENARIOS[scenario](house)
         trace = f"--output={name}/trace"
