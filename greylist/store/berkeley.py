@@ -11,6 +11,7 @@ from greylist.store.directory import lock_path
 from greylist.store.environment import (
     CHECKPOINT_KBYTES,
     CHECKPOINT_MINUTES,
+    check_pages,
     identity,
     keep,
     open_database,
@@ -273,6 +274,26 @@ class BerkeleyStore:
                 self._attach(SET_ASIDE, RuntimeError(reason))
                 os.pwrite(self._record, self._clean, 0)
         finally:
+            self._lock.release()
+
+    def check_pages(self) -> None:
+        """Write everything out, and see that each page of the file is one.
+
+        Raises:
+            Damaged, db.DBError: one is not.
+            StoreError: the lock cannot be had.
+        """
+        self._lock.acquire()
+        try:
+            if os.pread(self._record, SIZE, 0) == self._clean:
+                os.pwrite(self._record, self._dirty, 0)
+                signal.setitimer(signal.ITIMER_REAL, WATCHDOG_SYNC)
+                self._environment.txn_checkpoint(0, 0, db.DB_FORCE)
+                check_pages(self._path)
+                signal.setitimer(signal.ITIMER_REAL, 0)
+                os.pwrite(self._record, self._clean, 0)
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
             self._lock.release()
 
     def close(self) -> None:

@@ -30,8 +30,9 @@ CHECKPOINT_MINUTES = 5
 _OLD = "old."
 """Before the name of a region of a generation that died."""
 
-_LAST_TYPE = 13
-"""The highest type of a page, P_HASH, in libdb's db_page.h."""
+_PAGE_TYPES = {0, 3, 5, 7, 9}
+"""P_INVALID (a free page), P_IBTREE, P_LBTREE, P_OVERFLOW and P_BTREEMETA in db_page.h. libdb
+makes a zeroed page one of a hash table, and says nothing."""
 
 _NO_CHANGES = {2, 11}
 """The types of log records that recovery writes: DB___dbreg_register and DB___txn_ckp."""
@@ -172,13 +173,13 @@ def prepare(path: str, durable: bool) -> None:
     environment.txn_checkpoint(0, 0, db.DB_FORCE)
     database.close()
     environment.close()
-    _check_pages(path)
+    check_pages(path)
     _reserve(directory)
     for name in _old_regions(directory):
         os.unlink(name)
 
 
-def _check_pages(path: str) -> None:
+def check_pages(path: str) -> None:
     """See that each page of the file is one: libdb loops for ever on one that is zeroed.
 
     Raises:
@@ -193,7 +194,7 @@ def _check_pages(path: str) -> None:
         while data := file.read(max(size, 1 << 20)):
             for offset in range(0, len(data) - size + 1, size):
                 number = unpack_from(f"{order}I", data, offset + 8)[0]
-                if number != first or data[offset + 25] > _LAST_TYPE:
+                if number != first or data[offset + 25] not in _PAGE_TYPES:
                     raise Damaged(f"page {first} is not one")
                 first += 1
 

@@ -107,7 +107,7 @@ def _store(path: str, log: Log) -> BerkeleyStore:
 
 def check_database(path: str, log: Log) -> None:
     """Walk through the database in a child; set it aside if the child does not survive it."""
-    from greylist.store.environment import identity
+    from greylist.store.environment import Damaged, identity
 
     files = identity(path)
     child = os.fork()
@@ -115,7 +115,11 @@ def check_database(path: str, log: Log) -> None:
         code = 1
         try:
             signal.setitimer(signal.ITIMER_PROF, CPU_SECONDS)
-            code = 0 if _walk(_store(path, log)) else _DAMAGED
+            _walk(_store(path, log))
+            code = 0
+        except Damaged as damage:
+            log.warning(f"check of {path}: {damage}")
+            code = _DAMAGED
         except Exception as error:  # noqa: BLE001 - nobody else would say so
             log.warning(f"check of {path}: {error}")
         finally:
@@ -125,7 +129,7 @@ def check_database(path: str, log: Log) -> None:
     if code == 0:
         log.info(f"check of {path}: no damage found")
     elif code == _DAMAGED:
-        _store(path, log).set_aside("its entries are out of order", files)
+        _store(path, log).set_aside("the check found it so", files)
     elif code < 0 and -code not in {signal.SIGKILL, signal.SIGTERM}:
         _store(path, log).set_aside(f"reading it ends in signal {-code}", files)
 
@@ -134,21 +138,27 @@ class _Undo(Exception):
     """Raised to abort a transaction."""
 
 
-def _walk(store: BerkeleyStore) -> bool:
-    """Read every entry and try some updates; return whether the entries are in order."""
+def _walk(store: BerkeleyStore) -> None:
+    """Read every entry, try some updates, and look at the pages.
+
+    Raises:
+        Damaged, db.DBError: the database is.
+    """
+    from greylist.store.environment import Damaged
+
     last = b""
     while batch := store.transact(lambda entries: entries.after(last, BATCH)):  # noqa: B023
         keys = [last, *(key for key, _ in batch)]
         if any(one >= next for one, next in pairwise(keys)):
-            return False
+            raise Damaged("its entries are out of order")
         last = keys[-1]
         time.sleep(PAUSE)
     try:
         store.transact(_exercise)
     except _Undo:
         pass
+    store.check_pages()
     store.close()
-    return True
 
 
 def _exercise(entries: Entries) -> None:
