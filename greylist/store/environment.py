@@ -160,16 +160,18 @@ def prepare(path: str, durable: bool) -> None:
     directory = home(path)
     exists = check_file(path)
     os.makedirs(directory, 0o700, exist_ok=True)
-    logged = any(name.startswith("log.") for name in os.listdir(directory))
-    if logged and not exists:
+    logs = [
+        int(name[4:]) for name in os.listdir(directory) if name[:4] == "log." and name[4:].isdigit()
+    ]
+    if logs and not exists:
         raise Damaged("a log without its database")
     _clear(path, exists)
-    if exists and not logged:
+    if exists and not logs:
         _forget_log(path)
     environment = open_environment(path, durable, recover=True)
     database = open_database(environment, path, create=not exists)
     database.get(b"")
-    _rescue(environment, database, directory)
+    _rescue(database, _Logged(environment, min(logs, default=0)), directory)
     environment.txn_checkpoint(0, 0, db.DB_FORCE)
     database.close()
     environment.close()
@@ -204,7 +206,7 @@ def _old_regions(directory: str) -> list[str]:
     return [os.path.join(directory, name) for name in names if name.startswith(_OLD)]
 
 
-def _rescue(environment: Any, database: Any, directory: str) -> None:
+def _rescue(database: Any, logged: _Logged, directory: str) -> None:
     """Take over what the old cache knows of and the log does not.
 
     libdb takes the first unreadable record for the end of the log, so a damaged log silently
@@ -214,9 +216,8 @@ def _rescue(environment: Any, database: Any, directory: str) -> None:
     from greylist.store.merge import merged
     from greylist.store.salvage import leaves
 
-    logged = _Logged(environment)
     now = int(time.time())
-    transaction = keep(environment.txn_begin())
+    transaction = keep(logged.environment.txn_begin())
     for region in _old_regions(directory):
         for position, entries in leaves(region):
             if position not in logged:
@@ -230,14 +231,16 @@ def _rescue(environment: Any, database: Any, directory: str) -> None:
 class _Logged:
     """The positions in the log at which the change of a page is recorded."""
 
-    def __init__(self, environment: Any) -> None:
+    def __init__(self, environment: Any, first: int) -> None:
+        """Args: first: the number of the first log file before the recovery."""
+        self.environment = environment
         self.cursor = environment.log_cursor()
-        self.first = self.cursor.first()[0]
+        self.first = first
         self.known: dict[tuple[int, int], bool] = {}
 
     def __contains__(self, position: tuple[int, int]) -> bool:
         if position not in self.known:
-            self.known[position] = position < self.first or self._look(position)
+            self.known[position] = position[0] < self.first or self._look(position)
         return self.known[position]
 
     def _look(self, position: tuple[int, int]) -> bool:
