@@ -210,21 +210,23 @@ def _rescue(database: Any, logged: _Logged, directory: str) -> None:
     """Take over what the old cache knows of and the log does not.
 
     libdb takes the first unreadable record for the end of the log, so a damaged log silently
-    loses what follows. The dead process's own update, which was not answered, is rescued with
-    the rest and does no harm.
+    loses what follows, and with it the end of a transaction that began before: if the log lacks
+    the last change of any page, all pages are looked at. The dead process's own update, which
+    was not answered, is rescued with the rest and does no harm.
     """
     from greylist.store.merge import merged
-    from greylist.store.salvage import leaves
+    from greylist.store.salvage import leaves, scan
 
+    regions = _old_regions(directory)
+    if all(position in logged for region in regions for position, _ in leaves(region)):
+        return
     now = int(time.time())
     transaction = keep(logged.environment.txn_begin())
-    for region in _old_regions(directory):
-        for position, entries in leaves(region):
-            if position not in logged:
-                for key, value in entries:
-                    new = merged(key, value, database.get(key, None, transaction), now)
-                    if new is not None:
-                        database.put(key, new, transaction)
+    for region in regions:
+        for key, value in scan(region):
+            new = merged(key, value, database.get(key, None, transaction), now)
+            if new is not None:
+                database.put(key, new, transaction)
     transaction.commit()
 
 
