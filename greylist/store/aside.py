@@ -73,7 +73,7 @@ def _waits(path: str, copy: str) -> bool:
 
 
 def count_attempt(copy: str) -> None:
-    """Note that the salvage of a copy begins."""
+    """Note that the salvage of a copy brought its process down."""
     note = _read_note(copy)
     _write_note(copy, b"%d\n" % (int(note) + 1 if note.isdigit() else ATTEMPTS))
 

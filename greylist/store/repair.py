@@ -16,12 +16,12 @@ import sys
 import time
 from itertools import pairwise
 
-from greylist.store.aside import to_salvage
+from greylist.store.aside import count_attempt, mark_done, to_salvage
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from greylist.log import Log
     from greylist.store import Entries
@@ -93,7 +93,12 @@ def run(path: str, log: Log, check: bool) -> None:
         os.pwrite(descriptor, b"%d\n" % time.time(), 0)
         check_database(path, log)
     while copies := to_salvage(path):
-        salvage(path, copies[0], log)
+        copy = copies[0]
+        code = _in_child(log, lambda: salvage(path, copy, log))  # noqa: B023 - called at once
+        if _crashed(code):
+            count_attempt(copy)
+        elif code:
+            break  # the next recovery starts it again
 
 
 def _store(path: str, log: Log) -> BerkeleyStore:
@@ -107,31 +112,42 @@ def _store(path: str, log: Log) -> BerkeleyStore:
 
 def check_database(path: str, log: Log) -> None:
     """Walk through the database in a child; set it aside if the child does not survive it."""
-    from greylist.store.environment import Damaged, identity
+    from greylist.store.environment import identity
 
     files = identity(path)
+    code = _in_child(log, lambda: _walk(_store(path, log)))
+    if code == 0:
+        log.info(f"check of {path}: no damage found")
+    elif code == _DAMAGED:
+        _store(path, log).set_aside("the check found it so", files)
+    elif _crashed(code):
+        _store(path, log).set_aside(f"reading it ends in signal {-code}", files)
+
+
+def _in_child(log: Log, function: Callable[[], None]) -> int:
+    """Return how a child ended that ran a function: 0, _DAMAGED, 1 or a negative signal."""
+    from greylist.store.environment import Damaged
+
     child = os.fork()
     if child == 0:
         code = 1
         try:
             signal.setitimer(signal.ITIMER_PROF, CPU_SECONDS)
-            _walk(_store(path, log))
+            function()
             code = 0
         except Damaged as damage:
-            log.warning(f"check of {path}: {damage}")
+            log.warning(str(damage))
             code = _DAMAGED
         except Exception as error:  # noqa: BLE001 - nobody else would say so
-            log.warning(f"check of {path}: {error}")
+            log.warning(str(error))
         finally:
             os._exit(code)
-    _, status = os.waitpid(child, 0)
-    code = os.waitstatus_to_exitcode(status)
-    if code == 0:
-        log.info(f"check of {path}: no damage found")
-    elif code == _DAMAGED:
-        _store(path, log).set_aside("the check found it so", files)
-    elif code < 0 and -code not in {signal.SIGKILL, signal.SIGTERM}:
-        _store(path, log).set_aside(f"reading it ends in signal {-code}", files)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def _crashed(code: int) -> bool:
+    """Return whether a process ended by a signal that nobody sent."""
+    return code < 0 and -code not in {signal.SIGKILL, signal.SIGTERM}
 
 
 class _Undo(Exception):
@@ -170,9 +186,6 @@ def _exercise(entries: Entries) -> None:
 
 def salvage(path: str, copy: str, log: Log) -> None:
     """Merge what can be read of a copy into the database, and say how much that was."""
-    from greylist.store.aside import count_attempt, mark_done
-
-    count_attempt(copy)
     store = _store(path, log)
     read = merged = 0
     batch: dict[bytes, bytes] = {}

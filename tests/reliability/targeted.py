@@ -105,7 +105,8 @@ def run_case(scenario: str, injection: str) -> tuple[bool, bytes]:
         house = House(Path(name))
         SCENARIOS[scenario](house)
         trace = f"--output={name}/trace"
-        prefix = ("strace", "-f", "--seccomp-bpf", "-qq", trace, "-e", f"inject={injection}")
+        # The repair process, which the filter starts, is left alone.
+        prefix = ("strace", "-f", "-b", "execve", "-qq", trace, "-e", f"inject={injection}")
         process = house.filter(prefix)
         reply = _use(house, scenario, process)
         status = process.end()
@@ -120,6 +121,7 @@ def run_case(scenario: str, injection: str) -> tuple[bool, bytes]:
         allowed = 3 if scenario == "quarantine" else 0
         assert len(house.copies()) <= allowed, f"set aside: {house.copies()}"
         house.verify()
+        house.close()
         return status != 0, reply
 
 
