@@ -18,6 +18,8 @@ COPIES = 5
 ATTEMPTS = 3
 """How often the salvage of one copy is tried, as it might bring its process down."""
 
+_MOVING = b"moving"
+
 _NOTE = "salvage"
 """The file in a copy that says how far its salvage has come: attempts, or ``done`` and what."""
 
@@ -41,13 +43,31 @@ def set_aside(path: str, only_log: bool = False) -> str:
                 if name.startswith("log."):
                     os.rename(os.path.join(home(path), name), os.path.join(environment, name))
         else:
-            for name in (path, home(path)):
-                if os.path.lexists(name):
-                    os.rename(name, os.path.join(aside, os.path.basename(name)))
+            _write_note(aside, _MOVING)
+            _move(path, aside)
         _discard(path)
     except OSError as error:
         raise StoreError(f"cannot save {path} as {aside}: {error.strerror}") from error
     return aside
+
+
+def resume(path: str) -> None:
+    """Complete a move in which a process died: half of a database is of no use.
+
+    Raises:
+        OSError: it cannot be moved.
+    """
+    for copy in copies(path):
+        if _read_note(copy) == _MOVING:
+            _move(path, copy)
+
+
+def _move(path: str, aside: str) -> None:
+    for name in (path, home(path)):
+        target = os.path.join(aside, os.path.basename(name))
+        if os.path.lexists(name) and not os.path.lexists(target):
+            os.rename(name, target)
+    _write_note(aside, b"0")
 
 
 def copies(path: str) -> list[str]:

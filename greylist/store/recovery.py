@@ -14,7 +14,7 @@ import time
 from bsddb3 import db
 
 from greylist.store import StoreError, repair
-from greylist.store.aside import set_aside, to_salvage
+from greylist.store.aside import resume, set_aside, to_salvage
 from greylist.store.environment import Damaged, discard_log, home, identity, prepare
 from greylist.store.record import Record, boot_identity
 
@@ -112,6 +112,7 @@ class Renewal:
         record.pid = os.getpid()
         swapped = bool(files) and found.files not in {b"-", NEW, files}
         try:
+            resume(self.path)
             self._begin(record)
             self._renew(record, damage or _useless(record), swapped)
         except StoreError:
