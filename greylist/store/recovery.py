@@ -131,7 +131,7 @@ class Renewal:
 
     def _begin(self, record: Record) -> None:
         """Write the record; a creation that died before there was a database begins anew."""
-        if not os.path.lexists(self.path):
+        if not (os.path.lexists(self.path) and os.path.getsize(self.path)):
             if record.files == NEW:
                 discard_log(self.path)
             if not os.path.lexists(home(self.path)):
