@@ -169,7 +169,8 @@ def prepare(path: str, durable: bool) -> None:
     if exists and not logs:
         _forget_log(path)
     environment = open_environment(path, durable, recover=True)
-    database = open_database(environment, path, create=not exists)
+    # Recovery undoes a creation that was not completed.
+    database = open_database(environment, path, create=not os.path.lexists(path))
     database.get(b"")
     _rescue(database, _Logged(environment, min(logs, default=0)), directory)
     environment.txn_checkpoint(0, 0, db.DB_FORCE)
