@@ -6,6 +6,7 @@ python -m tests.reliability.corruption [--cases 600] [--seed 1] [--case N]
 from __future__ import annotations
 
 import argparse
+import fcntl
 import os
 import random
 import shutil
@@ -154,8 +155,11 @@ def settle(house: House) -> None:
 
 def mark_dirty(house: House) -> None:
     """Make the record say that a holder died inside."""
-    path = Path(house.path + ".lock")
-    path.write_bytes(path.read_bytes().replace(b"dirty=0", b"dirty=1", 1))
+    with open(house.path + ".lock", "r+b") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        data = file.read()
+        file.seek(0)
+        file.write(data.replace(b"dirty=0", b"dirty=1", 1))
 
 
 def case(seed: int, model: Path) -> dict[str, object]:

@@ -12,6 +12,8 @@ from greylist.store.directory import lock_path
 from tests.reliability.harness import ask_until_answered, key, request
 from tests.reliability.test_trouble import ON_STDERR, fatal
 
+pytest_plugins = ["tests.reliability.fixtures"]
+
 PASS = b"action=dunno\n\n"
 DEFER = b"action=defer_if_permit Service is temporarily unavailable\n\n"
 

@@ -11,8 +11,10 @@ from bsddb3 import db
 
 from greylist.store import aside, merge, repair, salvage
 from greylist.store.environment import home
-from tests.reliability.corruption import DEFER, PASS, settle
+from tests.reliability.corruption import DEFER, PASS, mark_dirty, settle
 from tests.reliability.harness import QuietLog, ask_until_answered, key, request
+
+pytest_plugins = ["tests.reliability.fixtures"]
 
 NOW = 1_700_000_000
 
@@ -237,10 +239,7 @@ def test_error_does_not_free_handles(house):
         other = house.filter()
         other.ask(request(number))
         other.kill()
-        with open(house.path + ".lock", "r+b") as file:
-            data = file.read()
-            file.seek(0)
-            file.write(data.replace(b"dirty=0", b"dirty=1"))
+        mark_dirty(house)
         assert process.ask(request(number))
     assert process.end() == 0
     assert house.record().generation == 21

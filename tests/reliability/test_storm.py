@@ -10,6 +10,8 @@ from greylist.store import berkeley, environment
 from tests.reliability import corruption, storm, targeted
 from tests.reliability.harness import VERIFY
 
+pytest_plugins = ["tests.reliability.fixtures"]
+
 pytestmark = pytest.mark.skipif(not shutil.which(VERIFY), reason="needs db5.3-util")
 traced = pytest.mark.skipif(not shutil.which("strace"), reason="needs strace")
 

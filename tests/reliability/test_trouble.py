@@ -12,6 +12,8 @@ import pytest
 from tests.reliability.corruption import mark_dirty
 from tests.reliability.harness import ask_until_answered, key, request
 
+pytest_plugins = ["tests.reliability.fixtures"]
+
 ON_STDERR = {"arguments": ["--log", "stderr"], "stderr": "file"}
 
 
