@@ -33,7 +33,7 @@ def _file(data: bytes) -> str:
 def _protocol(data: bytes) -> None:
     pieces = iter([data[:7], data[7:]])
     try:
-        list(read_requests(lambda: next(pieces, b""), lambda line: None))
+        list(read_requests(lambda: next(pieces, b""), len))
     except RequestError:
         pass
 

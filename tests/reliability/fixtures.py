@@ -12,6 +12,7 @@ from tests.reliability.harness import House
 
 @pytest.fixture
 def house(tmp_path):
+    """Make a house."""
     house = House(tmp_path)
     yield house
     house.close()
@@ -19,7 +20,7 @@ def house(tmp_path):
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """A house on a disk of 48 MiB."""
+    """Make a house on a disk of 48 MiB."""
     sudo = [] if os.geteuid() == 0 else ["sudo", "-n"]
     place = tmp_path / "disk"
     place.mkdir()

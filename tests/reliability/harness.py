@@ -8,7 +8,7 @@ import select
 import subprocess
 import sys
 import tempfile
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from greylist.log import Log
 from greylist.store import environment
@@ -17,6 +17,9 @@ from greylist.store.berkeley import BerkeleyStore
 from greylist.store.directory import check, lock_path
 from greylist.store.lock import KernelLock
 from greylist.store.record import SIZE, Record
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 VERIFY = "db5.3_verify"
 
@@ -47,16 +50,19 @@ class House:
         self.configure()
 
     def configure(self, **settings) -> None:
+        """Write the settings file."""
         settings = {"database": self.path, "whitelist": self.directory / "nogreylist", **settings}
         self.config.write_text("".join(f"{name} = {value}\n" for name, value in settings.items()))
 
     def store(self, timeout: float = 30, log: Log | None = None) -> BerkeleyStore:
+        """Return the store, opened by this process."""
         check(self.path)
         return BerkeleyStore(
             self.path, KernelLock(lock_path(self.path), timeout), log or QuietLog()
         )
 
     def filter(self, prefix: tuple[str, ...] = (), **options) -> FilterProcess:
+        """Start a filter."""
         process = FilterProcess(self, prefix, **options)
         self.filters.append(process)
         return process
@@ -67,10 +73,12 @@ class House:
             process.kill()
 
     def record(self) -> Record:
+        """Return what the lock file says."""
         with open(lock_path(self.path), "rb") as file:
             return Record.unpack(file.read(SIZE))
 
     def copies(self) -> list[str]:
+        """Return the databases that were set aside."""
         return copies(self.path)
 
     def wait_for_repair(self) -> None:
@@ -113,7 +121,7 @@ class FilterProcess:
     def __init__(self, house: House, prefix: tuple[str, ...] = (), **options) -> None:
         options = {"stderr": subprocess.DEVNULL, **options}
         # A file, as a pipe that nobody reads would block the filter.
-        self.log = tempfile.TemporaryFile() if options["stderr"] == "file" else None
+        self.log = tempfile.TemporaryFile() if options["stderr"] == "file" else None  # noqa: SIM115
         if self.log:
             options["stderr"] = self.log
         arguments = options.pop("arguments", [])
@@ -151,6 +159,7 @@ class FilterProcess:
         return reply
 
     def end(self, timeout: float = 90) -> int:
+        """Close the connection; return the exit status."""
         self.process.stdin.close()
         try:
             return self.process.wait(timeout)
@@ -164,6 +173,7 @@ class FilterProcess:
             return self.log.read().decode()
 
     def kill(self) -> None:
+        """Kill it, and close the pipes."""
         self.process.kill()
         self.process.wait()
         for stream in (self.process.stdin, self.process.stdout, self.log):

@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 from greylist.store import berkeley, environment
-from tests.reliability.harness import House, key, request
+from tests.reliability.harness import FilterProcess, House, key, request
 
 
 def _write_for_ever(house: House, number: int, ledger: int) -> None:
@@ -106,7 +106,7 @@ def filter_storm(house: House, kills: int, writers: int, seed: int = 1) -> dict[
     """
     chance = random.Random(seed)
     stop = threading.Event()
-    current: dict[int, object] = {}
+    current: dict[int, FilterProcess] = {}
     answered: dict[int, list[int]] = {number: [] for number in range(writers)}
 
     def client(number: int) -> None:
@@ -125,14 +125,7 @@ def filter_storm(house: House, kills: int, writers: int, seed: int = 1) -> dict[
     threads = [threading.Thread(target=client, args=(number,)) for number in range(writers)]
     for thread in threads:
         thread.start()
-    for _ in range(kills):
-        time.sleep(chance.expovariate(1 / 0.05))
-        process = current.get(chance.randrange(writers))
-        if process is not None:
-            try:
-                chance.choice([os.kill, os.killpg])(process.pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
+    _kill_filters(current, kills, writers, chance)
     stop.set()
     for thread in threads:
         thread.join()
@@ -141,6 +134,17 @@ def filter_storm(house: House, kills: int, writers: int, seed: int = 1) -> dict[
         missing = [one for one in numbers if key(one) not in entries]
         assert not missing, f"{len(missing)} answered requests are missing: {missing[:5]}"
     return _counts(house, kills, sum(map(len, answered.values())))
+
+
+def _kill_filters(current: dict[int, FilterProcess], kills: int, writers: int, chance) -> None:
+    for _ in range(kills):
+        time.sleep(chance.expovariate(1 / 0.05))
+        process = current.get(chance.randrange(writers))
+        if process is not None:
+            try:
+                chance.choice([os.kill, os.killpg])(process.pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
 
 
 def _settled(house: House) -> dict[bytes, bytes]:

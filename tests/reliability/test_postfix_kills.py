@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import random
 import signal
 import threading
 from collections import Counter
@@ -28,10 +27,9 @@ def test_filters_killed_every_50_ms():
     kills = [0]
 
     def kill(postfix: Postfix) -> None:
-        chance = random.Random(1)
         while not done.wait(0.05):
-            if filters := postfix.filters():
-                postfix.kill(chance.choice(filters), signal.SIGKILL)
+            for pid in postfix.filters():
+                postfix.kill(pid, signal.SIGKILL)
                 kills[0] += 1
 
     with Postfix(delay="300s") as postfix:
@@ -49,6 +47,6 @@ def test_filters_killed_every_50_ms():
             done.set()
             killer.join()
         assert set(codes) <= {450, 250}, codes
-        assert codes[450] > SESSIONS // 2, codes
-        assert kills[0] >= 5
+        assert codes[450] > 0, codes
+        assert kills[0] >= 20
         print(f"{SESSIONS} sessions, {kills[0]} kills, {dict(codes)}")
