@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import sys
 import time
-from struct import unpack_from
 
 from bsddb3 import db
 
@@ -188,6 +187,8 @@ def check_pages(path: str) -> None:
     Raises:
         Damaged: a page does not have its own number, or no type that there is.
     """
+    from struct import unpack_from  # cold
+
     with open(path, "rb", buffering=0) as file:
         meta = file.read(_META)
         order = ">" if _BTREE_MAGIC.get(meta[12:16]) == "big" else "<"
