@@ -86,7 +86,12 @@ def to_salvage(path: str) -> list[str]:
 
 
 def _waits(path: str, copy: str) -> bool:
-    if not os.path.isfile(os.path.join(copy, os.path.basename(path))):
+    environment = os.path.join(copy, os.path.basename(home(path)))
+    regions = os.listdir(environment) if os.path.isdir(environment) else []
+    # Without a database there are entries only if a recovery lost it: somebody may have deleted
+    # it to start afresh.
+    lost = any(name.startswith("old.") for name in regions)
+    if not (lost or os.path.isfile(os.path.join(copy, os.path.basename(path)))):
         return False
     note = _read_note(copy)
     return note.isdigit() and int(note) < ATTEMPTS

@@ -144,14 +144,25 @@ def check_file(path: str) -> bool:
     page_size = int.from_bytes(meta[20:24], "little" if order == "little" else "big")
     if page_size not in {512, 1024, 2048, 4096, 8192, 16384, 32768, 65536}:
         raise Damaged(f"a page size of {page_size}")
+    size = os.path.getsize(path)
+    if size < page_size:
+        raise Damaged("less than a page")
+    if size % page_size:
+        # The disk was full in the middle of a page, which the log has.
+        os.truncate(path, size - size % page_size)
     return True
 
 
-def prepare(path: str, durable: bool) -> None:
+def prepare(path: str, durable: bool, new: bool = False) -> None:
     """Recover the environment, or make a new one, and see that the database opens in it.
 
     Nobody else may be in it. This may take long, hang or crash when the files are damaged, so
     it is run in a process of its own.
+
+    Args:
+        path: the database.
+        durable: as for ``open_environment``.
+        new: no database has ever been completed here.
 
     Raises:
         Damaged, db.DBError, OSError: it cannot be done.
@@ -168,8 +179,11 @@ def prepare(path: str, durable: bool) -> None:
     if exists and not logs:
         _forget_log(path)
     environment = open_environment(path, durable, recover=True)
-    # Recovery undoes a creation that was not completed.
-    database = open_database(environment, path, create=not os.path.lexists(path))
+    if exists and not os.path.lexists(path):
+        if not new:
+            raise Damaged("recovery deleted it")
+        exists = False  # as it undid a creation that was not completed
+    database = open_database(environment, path, create=not exists)
     database.get(b"")
     _rescue(database, _Logged(environment, min(logs, default=0)), directory)
     environment.txn_checkpoint(0, 0, db.DB_FORCE)

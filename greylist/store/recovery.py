@@ -76,7 +76,7 @@ def _shortage(path: str) -> str:
             os.unlink(probe)
             os.posix_fallocate(descriptor, 0, _RESERVE)
             os.pwrite(descriptor, bytes(4096), 0)
-            os.fsync(descriptor)
+            os.fdatasync(descriptor)  # as libdb does
         finally:
             os.close(descriptor)
     except OSError as error:
@@ -140,23 +140,23 @@ class Renewal:
 
     def _renew(self, record: Record, damage: str, swapped: bool) -> None:
         if not damage:
-            damage = self._try()
+            damage = self._try(record)
         if damage and swapped:
             # Perhaps a backup, or another host's: its pages name positions in another log.
             aside = set_aside(self.path, only_log=True)
             self.log.warning(f"{self.path} does not go with its log ({damage}): saved as {aside}")
-            damage = self._try()
+            damage = self._try(record)
         if damage:
             aside = set_aside(self.path)
             self.log.warning(f"{self.path} is damaged ({damage}): saved as {aside}")
             self._begin(record)
-            again = self._try()
+            again = self._try(record)
             if again:
                 raise StoreError(f"cannot create {self.path}: {again}")
 
-    def _try(self) -> str:
+    def _try(self, record: Record) -> str:
         try:
-            recover(self.path, self.durable)
+            recover(self.path, self.durable, record.files == NEW)
         except Damaged as damage:
             return str(damage)
         return ""
@@ -186,14 +186,14 @@ def _identity(path: str) -> bytes:
         return b""
 
 
-def recover(path: str, durable: bool) -> None:
+def recover(path: str, durable: bool, new: bool) -> None:
     """Make the environment fit for use, in a process of its own.
 
     Raises:
         StoreError: the machine is in trouble; the database is as it was.
         Damaged: the database or its log is.
     """
-    status, text = _in_child(path, lambda: prepare(path, durable))
+    status, text = _in_child(path, lambda: prepare(path, durable, new))
     if status == "damaged":
         shortage = _shortage(path)
         if not shortage:

@@ -210,7 +210,8 @@ def _sources(path: str, copy: str) -> list[str]:
     directory = os.path.join(copy, os.path.basename(home(path)))
     names = sorted(os.listdir(directory)) if os.path.isdir(directory) else []
     caches = [os.path.join(directory, name) for name in names if "__db." in name]
-    return [*caches, os.path.join(copy, os.path.basename(path))]
+    database = os.path.join(copy, os.path.basename(path))
+    return [*caches, database] if os.path.exists(database) else caches
 
 
 def _scan(source: str) -> Iterable[tuple[bytes, bytes]]:
