@@ -75,6 +75,7 @@ def _shortage(path: str) -> str:
         try:
             os.unlink(probe)
             os.posix_fallocate(descriptor, 0, _RESERVE)
+            os.write(descriptor, bytes(4096))
             os.pwrite(descriptor, bytes(4096), 0)
             os.fdatasync(descriptor)  # as libdb does
         finally:
@@ -141,6 +142,8 @@ class Renewal:
     def _renew(self, record: Record, damage: str, swapped: bool) -> None:
         if not damage:
             damage = self._try(record)
+            if damage and not damage.startswith("the recovery"):
+                damage = self._try(record)  # an error of the disk may have been a passing one
         if damage and swapped:
             # Perhaps a backup, or another host's: its pages name positions in another log.
             aside = set_aside(self.path, only_log=True)
