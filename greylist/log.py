@@ -50,8 +50,12 @@ class Log:
         """Log where and how much these settings say, from now on."""
         self.verbose = settings.verbose
         self.quiet = settings.quiet
-        self.facility = settings.syslog_facility
-        code = getattr(syslog, f"LOG_{self.facility.upper()}")
+        self.use(settings.syslog_facility)
+
+    def use(self, facility: str) -> None:
+        """Log to this facility from now on."""
+        self.facility = facility
+        code = getattr(syslog, f"LOG_{facility.upper()}")
         syslog.openlog("greylist", syslog.LOG_PID, code)
 
     def to_stderr(self, only: bool = False) -> None:

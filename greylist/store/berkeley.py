@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 
 from bsddb3 import db
 
@@ -12,7 +11,9 @@ from greylist.store.directory import lock_path
 from greylist.store.environment import (
     CHECKPOINT_KBYTES,
     CHECKPOINT_MINUTES,
-    inodes,
+    check_pages,
+    identity,
+    keep,
     open_database,
     open_environment,
 )
@@ -42,8 +43,11 @@ CHECKPOINT_EVERY = 500
 """Transactions of one process after which it asks libdb whether a checkpoint is due, as it also
 does after its first: asking takes as long as several transactions."""
 
-ATTEMPTS = 10
-"""Recoveries in a row, with no good transaction between, after which the files are at fault."""
+_ERRORS = (db.DBError, MemoryError)
+"""What libdb's errors are in Python: ENOMEM, also that of a full region, is no DBError."""
+
+SPARE_DESCRIPTORS = 8
+"""What an environment needs: libdb, when it has none left, sleeps for 12 s and more."""
 
 GENERATIONS = 100
 """Environments that one process may leave open behind it; each costs it a few descriptors."""
@@ -108,9 +112,7 @@ class BerkeleyStore:
         self._environment: Any = None
         self._entries: Any = None
         self._count = CHECKPOINT_EVERY
-        # Stale handles are abandoned, not closed: closing would touch shared regions that a
-        # dead process may have left locked, and flush pages of the old generation.
-        self._abandoned: list[object] = []
+        self._generations = 0
 
     def transact(self, function: Callable[[Entries], T]) -> T:
         """Return what the function returns, its changes being stored as one.
@@ -123,22 +125,22 @@ class BerkeleyStore:
             if os.pread(self._record, SIZE, 0) == self._clean:
                 try:
                     return self._run(function)
-                except db.DBError as error:
+                except _ERRORS as error:
                     return self._retry(function, error)
             return self._retry(function)
         finally:
             self._lock.release()
 
-    def _retry(self, function: Callable[[Entries], T], error: db.DBError | None = None) -> T:
+    def _retry(self, function: Callable[[Entries], T], error: Exception | None = None) -> T:
         """Attach and run; after libdb's error recover first, and after two start afresh."""
         remedy = JOIN if error is None else RECOVER
         while True:
             try:
                 if error is not None:
                     self._give_up_if_hopeless(error, remedy)
-                self._attach(remedy)
+                self._attach(remedy, error)
                 result = self._run(function)
-            except db.DBError as failure:
+            except _ERRORS as failure:
                 error = failure
                 remedy += 1
             else:
@@ -152,34 +154,53 @@ class BerkeleyStore:
         try:
             transaction = self._environment.txn_begin()
             try:
-                self._entries.transaction = transaction
-                result = function(self._entries)
-            except db.DBError:
+                result = self._call(function, transaction)
+                transaction.commit()
+            except _ERRORS:
+                keep(transaction)
                 raise  # the record stays dirty: the environment has to be recovered
-            except BaseException:
-                transaction.abort()
-                os.pwrite(self._record, self._clean, 0)
-                raise
-            transaction.commit()
             self._count += 1
-            if self._count >= CHECKPOINT_EVERY:
-                self._count = 0
-                signal.setitimer(signal.ITIMER_REAL, WATCHDOG_SYNC)
-                self._environment.txn_checkpoint(CHECKPOINT_KBYTES, CHECKPOINT_MINUTES)
+            if self._count >= CHECKPOINT_EVERY and not self._checkpoint():
+                return result  # which stands, but the record stays dirty
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
         os.pwrite(self._record, self._clean, 0)
         return result
 
-    def _attach(self, remedy: int) -> None:
+    def _call(self, function: Callable[[Entries], T], transaction: Any) -> T:
+        self._entries.transaction = transaction
+        try:
+            return function(self._entries)
+        except _ERRORS:
+            raise
+        except BaseException:
+            transaction.abort()
+            os.pwrite(self._record, self._clean, 0)
+            raise
+
+    def _checkpoint(self) -> bool:
+        self._count = 0
+        signal.setitimer(signal.ITIMER_REAL, WATCHDOG_SYNC)
+        try:
+            self._environment.txn_checkpoint(CHECKPOINT_KBYTES, CHECKPOINT_MINUTES)
+        except _ERRORS as error:
+            self._log.warning(f"{self._path}: no checkpoint: {error}")
+            return False
+        return True
+
+    def _attach(self, remedy: int, error: Exception | None = None) -> None:
         """Join the environment as it is now, recovering it first if a holder died inside."""
         self._abandon()
-        record, sound = self._read()
+        self._spare_descriptors()
+        record = self._read()
+        if remedy > JOIN or not self._sound(record):
+            from greylist.store import recovery  # cold: most filters never need it
+
+            damage = recovery.describe(error) if error and remedy == SET_ASIDE else ""
+            recovery.Renewal(self._path, self._durable, self._log, self._record).run(record, damage)
+        # Dirty before joining: a crash in there speaks against the environment as well.
         record.dirty = True
         record.pid = os.getpid()
-        if remedy > JOIN or not sound:
-            self._recover(record, set_aside=remedy == SET_ASIDE)
-        # Dirty before joining: a crash in there speaks against the environment as well.
         self._dirty = record.pack()
         os.pwrite(self._record, self._dirty, 0)
         signal.setitimer(signal.ITIMER_REAL, WATCHDOG)
@@ -198,64 +219,92 @@ class BerkeleyStore:
         record.attempts = 0
         self._dirty = record.pack()
 
-    def _read(self) -> tuple[Record, bool]:
-        """Return the record, and whether the environment can be joined as it is."""
-        record = Record()
+    def _read(self) -> Record:
+        """Return the record, or a new one if there is none that can be read."""
         try:
-            record = Record.unpack(os.pread(self._record, SIZE, 0))
-            files = inodes(self._path)
-        except (ValueError, FileNotFoundError):
-            return record, False
-        same = record.files == files and record.boot == boot_identity()
-        return record, same and not record.dirty
+            return Record.unpack(os.pread(self._record, SIZE, 0))
+        except ValueError:
+            return Record()
 
-    def _recover(self, record: Record, set_aside: bool) -> None:
-        """Make the environment fit for use, or set it aside and make a new one."""
-        from greylist.store import recovery  # cold: most filters never need it
-        from greylist.store.environment import Damaged
-
-        # Counted before the attempt, so that a crash counts.
-        record.attempts += 1
-        record.generation += 1
-        os.pwrite(self._record, record.pack(), 0)
+    def _sound(self, record: Record) -> bool:
+        """Return whether the environment can be joined as it is."""
         try:
-            if set_aside:
-                raise Damaged("its errors outlast recovery")
-            if record.attempts > ATTEMPTS:
-                raise Damaged(f"{ATTEMPTS} recoveries in a row were of no use")
-            recovery.recover(self._path, self._durable)
-        except Damaged as damage:
-            aside = recovery.set_aside(self._path)
-            self._log.warning(f"{self._path} is damaged ({damage}): saved as {aside}")
-            record.attempts = 1
-            try:
-                recovery.recover(self._path, self._durable)
-            except Damaged as again:
-                raise StoreError(f"cannot create {self._path}: {again}") from again
-        record.recovered = int(time.time())
-        record.boot = boot_identity()
-        record.files = inodes(self._path)
+            return (
+                not record.dirty
+                and record.files == identity(self._path)
+                and record.boot == boot_identity()
+            )
+        except OSError:
+            return False
 
-    def _give_up_if_hopeless(self, error: db.DBError, remedy: int) -> None:
+    def _spare_descriptors(self) -> None:
+        spare: list[int] = []
+        try:
+            spare.extend(os.dup(self._record) for _ in range(SPARE_DESCRIPTORS))
+        except OSError as error:
+            raise StoreError(f"{self._path}: {error.strerror}") from error
+        finally:
+            for descriptor in spare:
+                os.close(descriptor)
+
+    def _give_up_if_hopeless(self, error: Exception, remedy: int) -> None:
         from greylist.store import recovery
 
-        if remedy > SET_ASIDE or recovery.trouble(error):
+        reason = recovery.trouble(error, self._path)
+        if remedy > SET_ASIDE or reason:
             raise StoreError(f"{self._path}: {recovery.describe(error)}") from error
         self._log.warning(f"{self._path}: {recovery.describe(error)}")
 
     def _abandon(self) -> None:
-        if self._environment is not None:
-            self._abandoned.append((self._environment, self._entries))
-            self._environment = self._entries = None
-        if len(self._abandoned) > GENERATIONS:
+        """Let go of stale handles, not closing them: see ``environment.keep``."""
+        self._environment = self._entries = None
+        self._generations += 1
+        if self._generations > GENERATIONS:
             raise StoreError(f"{self._path}: recovered {GENERATIONS} times under one filter")
+
+    def set_aside(self, reason: str, files: bytes) -> None:
+        """Set the database aside, unless it is another one than that with this identity.
+
+        Raises:
+            StoreError: it cannot be moved.
+        """
+        self._lock.acquire()
+        try:
+            if identity(self._path) == files:
+                self._attach(SET_ASIDE, RuntimeError(reason))
+                os.pwrite(self._record, self._clean, 0)
+        finally:
+            self._lock.release()
+
+    def check_pages(self) -> None:
+        """Write everything out, and see that each page of the file is one.
+
+        Raises:
+            Damaged, db.DBError: one is not.
+            StoreError: the lock cannot be had.
+        """
+        self._lock.acquire()
+        try:
+            if os.pread(self._record, SIZE, 0) == self._clean:
+                os.pwrite(self._record, self._dirty, 0)
+                signal.setitimer(signal.ITIMER_REAL, WATCHDOG_SYNC)
+                self._environment.txn_checkpoint(0, 0, db.DB_FORCE)
+                check_pages(self._path)
+                signal.setitimer(signal.ITIMER_REAL, 0)
+                os.pwrite(self._record, self._clean, 0)
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            self._lock.release()
 
     def close(self) -> None:
         """Close the database, unless somebody has recovered the environment since.
 
         An open database takes room in the shared regions even after its process has died.
         """
-        self._lock.acquire()
+        try:
+            self._lock.acquire()
+        except StoreError:
+            return  # as if it had died; nothing is lost
         try:
             if self._environment is None or os.pread(self._record, SIZE, 0) != self._clean:
                 return
@@ -265,6 +314,8 @@ class BerkeleyStore:
             self._environment.close()
             signal.setitimer(signal.ITIMER_REAL, 0)
             os.pwrite(self._record, self._clean, 0)
+        except _ERRORS as error:
+            self._log.warning(f"{self._path}: {error}")
         finally:
             self._environment = self._entries = None
             self._lock.release()

@@ -22,9 +22,9 @@ class Record:
         dirty: somebody is inside, or died there.
         pid: who that is.
         attempts: how often in a row the environment was recovered without a good transaction.
-        recovered: the time of the last recovery that followed a death, seconds since the epoch.
+        recovered: the time of the last recovery that followed a death, in seconds since the epoch.
         boot: the boot identity of the kernel under which the regions were made.
-        files: the device and inode numbers of the database and of its environment.
+        files: what tells the database and its environment from others in their place.
     """
 
     __slots__ = ("attempts", "boot", "dirty", "files", "generation", "pid", "recovered")

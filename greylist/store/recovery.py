@@ -7,61 +7,206 @@ a filter imports it only on need.
 from __future__ import annotations
 
 import errno
+import mmap
 import os
 import time
 
 from bsddb3 import db
 
-from greylist.store import StoreError
-from greylist.store.environment import Damaged, home, prepare
+from greylist.store import StoreError, repair
+from greylist.store.aside import resume, set_aside, to_salvage
+from greylist.store.environment import Damaged, discard_log, home, identity, prepare
+from greylist.store.record import Record, boot_identity
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
     from collections.abc import Callable
+
+    from greylist.log import Log
 else:
     import _signal as signal
 
-RECOVERY_SECONDS = 20
-"""A recovery reads a few MiB of log; one that takes longer hangs."""
+CPU_SECONDS = 5
+"""A recovery reads a few MiB of log: one that computes for longer loops on a damaged page."""
 
-COPIES = 5
-"""How many damaged databases are kept."""
+RECOVERY_SECONDS = 60
+"""The longest wait for a recovery, for a disk that is slow or a mutex that nobody frees."""
+
+ATTEMPTS = 10
+"""Recoveries in a row, with no good transaction between, after which the files are at fault."""
+
+NEW = b"new"
+"""What the record says for the files while they are first created."""
 
 _TROUBLE = {
-    errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EMFILE,
-    errno.ENFILE, errno.ENOMEM, errno.EACCES, errno.EPERM,
+    errno.EIO, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.EACCES, errno.EPERM,
 }  # fmt: skip
 """Errors of the machine, which no other database would mend."""
 
+_DOUBTFUL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.ENOMEM}
+"""Errors of the machine or of a damaged file with absurd numbers in it, or a full region."""
+
 _RESERVE = 16 << 20
-"""Bytes of free disk below which a crash says nothing against the database."""
+"""Bytes of disk and of memory below which an error says nothing against the database."""
 
 
-def trouble(error: BaseException) -> str:
+def trouble(error: BaseException, path: str) -> str:
     """Return what is wrong with the machine, or nothing when the database is to blame."""
     number = error.args[0] if error.args else None
-    return os.strerror(number) if isinstance(number, int) and number in _TROUBLE else ""
+    if isinstance(number, int):
+        if number in _TROUBLE:
+            return os.strerror(number)
+        if number in _DOUBTFUL:
+            return _shortage(path)
+    return _shortage(path) if isinstance(error, MemoryError) else ""
 
 
-def recover(path: str, durable: bool) -> None:
+def _shortage(path: str) -> str:
+    """Return what the machine has too little of, or nothing: ask for some of it and see.
+
+    libdb often reports a full disk as an environment that has to be recovered.
+    """
+    probe = f"{path}.probe"
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        mmap.mmap(-1, _RESERVE).close()
+        descriptor = os.open(probe, flags, 0o600)
+        try:
+            os.unlink(probe)
+            os.posix_fallocate(descriptor, 0, _RESERVE)
+            os.write(descriptor, bytes(4096))
+            os.pwrite(descriptor, bytes(4096), 0)
+            os.fdatasync(descriptor)  # as libdb does
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        return error.strerror or str(error)
+    return ""
+
+
+class Renewal:
+    """One attempt to make the environment fit for use, by the holder of the lock."""
+
+    def __init__(self, path: str, durable: bool, log: Log, descriptor: int) -> None:
+        """Args: descriptor: the lock file with the record."""
+        self.path = path
+        self.durable = durable
+        self.log = log
+        self.descriptor = descriptor
+
+    def run(self, record: Record, damage: str = "") -> None:
+        """Recover, or set aside what is damaged and make it anew; bring the record up to date.
+
+        Args:
+            record: as it was found.
+            damage: why recovery need not be tried.
+
+        Raises:
+            StoreError: the machine is in trouble, and the database is as it was.
+        """
+        found, files = Record.unpack(record.pack()), _identity(self.path)
+        # Counted before the attempt, so that a crash counts.
+        record.attempts += 1
+        record.generation += 1
+        record.dirty = True
+        record.pid = os.getpid()
+        swapped = bool(files) and found.files not in {b"-", NEW, files}
+        try:
+            resume(self.path)
+            self._begin(record)
+            self._renew(record, damage or _useless(record), swapped)
+        except StoreError:
+            record.attempts -= 1
+            os.pwrite(self.descriptor, record.pack(), 0)
+            raise
+        if found.dirty:
+            record.recovered = int(time.time())
+        if not damage:
+            self._report(found, files, swapped)
+        record.boot = boot_identity()
+        record.files = identity(self.path)
+        # The watchdog may have ended the process, or libdb: a death speaks against the database.
+        if found.dirty or to_salvage(self.path):
+            repair.start(self.path, self.log, check=found.dirty)
+
+    def _begin(self, record: Record) -> None:
+        """Write the record; a creation that died before there was a database begins anew."""
+        if not (os.path.lexists(self.path) and os.path.getsize(self.path)):
+            if record.files == NEW:
+                discard_log(self.path)
+            if not os.path.lexists(home(self.path)):
+                record.files = NEW
+        os.pwrite(self.descriptor, record.pack(), 0)
+
+    def _renew(self, record: Record, damage: str, swapped: bool) -> None:
+        if not damage:
+            damage = self._try(record)
+            if damage and not damage.startswith("the recovery"):
+                damage = self._try(record)  # an error of the disk may have been a passing one
+        if damage and swapped:
+            # Perhaps a backup, or another host's: its pages name positions in another log.
+            aside = set_aside(self.path, only_log=True)
+            self.log.warning(f"{self.path} does not go with its log ({damage}): saved as {aside}")
+            damage = self._try(record)
+        if damage:
+            aside = set_aside(self.path)
+            self.log.warning(f"{self.path} is damaged ({damage}): saved as {aside}")
+            self._begin(record)
+            again = self._try(record)
+            if again:
+                raise StoreError(f"cannot create {self.path}: {again}")
+
+    def _try(self, record: Record) -> str:
+        try:
+            recover(self.path, self.durable, record.files == NEW)
+        except Damaged as damage:
+            return str(damage)
+        return ""
+
+    def _report(self, found: Record, files: bytes, swapped: bool) -> None:
+        if found.dirty:
+            self.log.warning(
+                f"{self.path}: recovered, as process {found.pid} left it in mid-update"
+            )
+        elif not files:
+            self.log.info(f"{self.path}: created, or made ready for use")
+        elif swapped:
+            self.log.info(f"{self.path}: another database or environment stands in its place")
+
+
+def _useless(record: Record) -> str:
+    if record.attempts <= ATTEMPTS:
+        return ""
+    record.attempts = 1
+    return f"{ATTEMPTS} recoveries in a row were of no use"
+
+
+def _identity(path: str) -> bytes:
+    try:
+        return identity(path)
+    except OSError:
+        return b""
+
+
+def recover(path: str, durable: bool, new: bool) -> None:
     """Make the environment fit for use, in a process of its own.
 
     Raises:
         StoreError: the machine is in trouble; the database is as it was.
         Damaged: the database or its log is.
     """
-    status, text = _in_child(lambda: prepare(path, durable), RECOVERY_SECONDS)
+    status, text = _in_child(path, lambda: prepare(path, durable, new))
+    if status == "damaged":
+        shortage = _shortage(path)
+        if not shortage:
+            raise Damaged(text)
+        status, text = "trouble", f"{shortage} ({text})"
     if status == "trouble":
         raise StoreError(f"{path}: {text}")
-    if status == "damaged":
-        free = os.statvfs(os.path.dirname(path))
-        if free.f_bavail * free.f_frsize < _RESERVE:
-            raise StoreError(f"{path}: {text}, and the disk is almost full")
-        raise Damaged(text)
 
 
-def _in_child(function: Callable[[], None], seconds: int) -> tuple[str, str]:
+def _in_child(path: str, function: Callable[[], None]) -> tuple[str, str]:
     """Return ``ok``, ``trouble`` or ``damaged``, and why, of a function run by a child.
 
     The child shares the open lock file, so the lock is held until both are gone.
@@ -71,81 +216,43 @@ def _in_child(function: Callable[[], None], seconds: int) -> tuple[str, str]:
     if child == 0:
         code = 1
         try:
-            signal.signal(signal.SIGALRM, signal.SIG_DFL)
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
-            signal.setitimer(signal.ITIMER_REAL, seconds)
+            for number in (signal.SIGALRM, signal.SIGTERM):
+                signal.signal(number, signal.SIG_DFL)
+            signal.setitimer(signal.ITIMER_PROF, CPU_SECONDS)
+            signal.setitimer(signal.ITIMER_REAL, RECOVERY_SECONDS)
             function()
             code = 0
         except BaseException as error:  # noqa: BLE001 - whatever it is, the parent hears of it
-            reason = trouble(error)
+            reason = trouble(error, path)
             text = ("trouble " + reason) if reason else f"damaged {describe(error)}"
             os.write(writer, text.encode(errors="replace")[:1000])
         finally:
             os._exit(code)
     os.close(writer)
     with open(reader, "rb") as pipe:
-        told = pipe.read().decode()
+        told = pipe.read().decode(errors="replace")
     _, status = os.waitpid(child, 0)
     if status == 0:
         return "ok", ""
     if told:
         kind, _, text = told.partition(" ")
         return kind, text
-    number = os.waitstatus_to_exitcode(status)
-    if -number in {signal.SIGKILL, signal.SIGTERM}:
+    return _verdict(-os.waitstatus_to_exitcode(status))
+
+
+def _verdict(number: int) -> tuple[str, str]:
+    """Return what a signal that ended a recovery says about the database."""
+    if number in {signal.SIGKILL, signal.SIGTERM}:
         return "trouble", "the recovery was killed"
-    if -number == signal.SIGALRM:
-        return "damaged", f"the recovery hung for {seconds} s"
-    return "damaged", f"the recovery died of signal {-number}"
+    if number == signal.SIGPROF:
+        return "damaged", f"the recovery was not done after {CPU_SECONDS} s of computing"
+    if number == signal.SIGALRM:
+        return "damaged", f"the recovery was not done after {RECOVERY_SECONDS} s"
+    return "damaged", f"the recovery died of signal {number}"
 
 
 def describe(error: BaseException) -> str:
     """Return an error in words: libdb's message, where it has one."""
-    if isinstance(error, db.DBError) and len(error.args) > 1:
+    if isinstance(error, (db.DBError, MemoryError)) and len(error.args) > 1:
         return str(error.args[1])
     return str(error) or type(error).__name__
-
-
-def set_aside(path: str) -> str:
-    """Move the database and its environment out of the way; return where they went.
-
-    The original does the same on signal 11, ``so that the mail system does not get stuck``.
-
-    Raises:
-        StoreError: they cannot be moved.
-    """
-    now = int(time.time())
-    while os.path.lexists(f"{path}.{now}"):
-        now += 1
-    aside = f"{path}.{now}"
-    try:
-        os.mkdir(aside, 0o700)
-        for name in (path, home(path)):
-            if os.path.lexists(name):
-                os.rename(name, os.path.join(aside, os.path.basename(name)))
-        _discard(path)
-    except OSError as error:
-        raise StoreError(f"cannot save {path} as {aside}: {error.strerror}") from error
-    return aside
-
-
-def copies(path: str) -> list[str]:
-    """Return the damaged databases that are kept, oldest first."""
-    directory, base = os.path.split(path)
-    stamps = [
-        name[len(base) + 1 :] for name in os.listdir(directory) if name.startswith(base + ".")
-    ]
-    return [f"{path}.{stamp}" for stamp in sorted((s for s in stamps if s.isdigit()), key=int)]
-
-
-def _discard(path: str) -> None:
-    """Delete the oldest copies: all but COPIES, and all but the newest if the disk fills up."""
-    space = os.statvfs(os.path.dirname(path))
-    scarce = space.f_bavail < space.f_blocks // 10
-    for copy in copies(path)[: -1 if scarce else -COPIES]:
-        for directory, folders, files in os.walk(copy, topdown=False):
-            for name in files:
-                os.unlink(os.path.join(directory, name))
-            for name in folders:
-                os.rmdir(os.path.join(directory, name))
-        os.rmdir(copy)

@@ -1,0 +1,152 @@
+"""The copies of damaged databases: ``greylist.db.<unix time>/``, as the original names them.
+
+A copy is a directory with the database and its environment as they were. The original does the
+same on signal 11, ``so that the mail system does not get stuck``.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+from greylist.store import StoreError
+from greylist.store.environment import home
+
+COPIES = 5
+"""How many damaged databases are kept."""
+
+ATTEMPTS = 3
+"""How often the salvage of one copy is tried, as it might bring its process down."""
+
+_MOVING = b"moving"
+
+_NOTE = "salvage"
+"""The file in a copy that says how far its salvage has come: attempts, or ``done`` and what."""
+
+
+def set_aside(path: str, only_log: bool = False) -> str:
+    """Move the database and its environment, or its log, out of the way; return where they went.
+
+    Raises:
+        StoreError: they cannot be moved.
+    """
+    now = int(time.time())
+    while os.path.lexists(f"{path}.{now}"):
+        now += 1
+    aside = f"{path}.{now}"
+    environment = os.path.join(aside, os.path.basename(home(path)))
+    try:
+        os.mkdir(aside, 0o700)
+        if only_log:
+            os.mkdir(environment, 0o700)
+            for name in os.listdir(home(path)):
+                if name.startswith("log."):
+                    os.rename(os.path.join(home(path), name), os.path.join(environment, name))
+        else:
+            _write_note(aside, _MOVING)
+            _move(path, aside)
+        _discard(path)
+    except OSError as error:
+        raise StoreError(f"cannot save {path} as {aside}: {error.strerror}") from error
+    return aside
+
+
+def resume(path: str) -> None:
+    """Complete a move in which a process died: half of a database is of no use.
+
+    Raises:
+        OSError: it cannot be moved.
+    """
+    for copy in copies(path):
+        if _read_note(copy) == _MOVING:
+            _move(path, copy)
+
+
+def _move(path: str, aside: str) -> None:
+    for name in (path, home(path)):
+        target = os.path.join(aside, os.path.basename(name))
+        if os.path.lexists(name) and not os.path.lexists(target):
+            os.rename(name, target)
+    _write_note(aside, b"0")
+
+
+def copies(path: str) -> list[str]:
+    """Return the copies that are kept of a database, oldest first."""
+    directory, base = os.path.split(path)
+    stamps = [
+        name[len(base) + 1 :] for name in os.listdir(directory) if name.startswith(base + ".")
+    ]
+    names = [f"{path}.{stamp}" for stamp in sorted((s for s in stamps if s.isdigit()), key=int)]
+    return [name for name in names if os.path.isdir(name)]  # the original's are files
+
+
+def to_salvage(path: str) -> list[str]:
+    """Return the copies with a database whose entries have still to be salvaged."""
+    return [copy for copy in copies(path) if _waits(path, copy)]
+
+
+def _waits(path: str, copy: str) -> bool:
+    environment = os.path.join(copy, os.path.basename(home(path)))
+    regions = os.listdir(environment) if os.path.isdir(environment) else []
+    # Without a database there are entries only if a recovery lost it: somebody may have deleted
+    # it to start afresh.
+    lost = any(name.startswith("old.") for name in regions)
+    if not (lost or os.path.isfile(os.path.join(copy, os.path.basename(path)))):
+        return False
+    note = _read_note(copy)
+    return note.isdigit() and int(note) < ATTEMPTS
+
+
+def count_attempt(copy: str) -> None:
+    """Note that the salvage of a copy brought its process down."""
+    note = _read_note(copy)
+    _write_note(copy, b"%d\n" % (int(note) + 1 if note.isdigit() else ATTEMPTS))
+
+
+def mark_done(copy: str, text: str) -> None:
+    """Note that the salvage of a copy is complete, and what came out."""
+    _write_note(copy, b"done: %s\n" % text.encode())
+
+
+def _read_note(copy: str) -> bytes:
+    try:
+        with open(os.path.join(copy, _NOTE), "rb", buffering=0) as file:
+            return file.read(16).rstrip() or b"0"
+    except FileNotFoundError:
+        return b"0"
+
+
+def _write_note(copy: str, note: bytes) -> None:
+    descriptor = os.open(
+        os.path.join(copy, _NOTE), os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600
+    )
+    try:
+        os.write(descriptor, note)
+    finally:
+        os.close(descriptor)
+
+
+def _discard(path: str) -> None:
+    """Delete copies: all but COPIES, and all that are salvaged if the disk fills up.
+
+    The salvaged go first, oldest first. Of those that wait for it, the newer go first: should
+    something set aside one database after the other, the first has the entries.
+    """
+    space = os.statvfs(os.path.dirname(path))
+    scarce = space.f_bavail < space.f_blocks // 10
+    older = copies(path)[:-1]
+    waiting = to_salvage(path)
+    salvaged = [copy for copy in older if copy not in waiting]
+    order = salvaged + [copy for copy in reversed(older) if copy in waiting]
+    surplus = max(len(older) + 1 - COPIES, len(salvaged) if scarce else 0)
+    for copy in order[:surplus]:
+        _delete(copy)
+
+
+def _delete(copy: str) -> None:
+    for directory, folders, files in os.walk(copy, topdown=False):
+        for name in files:
+            os.unlink(os.path.join(directory, name))
+        for name in folders:
+            os.rmdir(os.path.join(directory, name))
+    os.rmdir(copy)

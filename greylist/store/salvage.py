@@ -1,0 +1,138 @@
+"""What can be read of a damaged BTree, straight from the bytes of its pages.
+
+A leaf page, of which libdb's ``db_page.h`` tells (integers in the byte order of the machine
+that made the file; SIZEOF_PAGE is 26, and 6 more with a checksum):
+
+    LSN 8 | number 4 | previous 4 | next 4 | entries 2 | lowest item 2 | level 1 | type 1
+    [unused 2 | checksum 4] | offset of each item, 2 | free space | items
+
+    item :== length 2 | 1 | bytes              keys and values take turns
+    item :== unused 2 | 3 | unused 1 | first overflow page 4 | length 4
+
+Nothing here needs the first page, the tree above the leaves or a sound checksum, so a cache
+file of the environment, which holds pages newer than those on the disk, can be read as well.
+"""
+
+from __future__ import annotations
+
+import re
+from struct import unpack_from
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import BinaryIO
+
+_CHUNK = 1 << 20
+_PAGE_MAX = 65536
+_LEVEL_AND_TYPE = re.compile(rb"\x01(?=\x05)")  # level 1, P_LBTREE
+_LEVEL_AT = 24
+_OVERFLOW = 7  # P_OVERFLOW
+_INDEX_AT = (26, 32)  # without and with a checksum
+_PLAIN, _ON_OVERFLOW_PAGES, _DELETED = 1, 3, 0x80  # B_KEYDATA, B_OVERFLOW, B_DELETE
+
+Entry = tuple[bytes, bytes]
+Position = tuple[int, int]
+"""A log sequence number: a log file, and an offset in it."""
+
+
+def scan(path: str) -> Iterator[Entry]:
+    """Yield the keys and values found in a file, some perhaps more than once, or stale.
+
+    Raises:
+        OSError: the file cannot be opened; what cannot be read of it is left out.
+    """
+    for _, entries in leaves(path):
+        yield from entries
+
+
+def leaves(path: str) -> Iterator[tuple[Position, Iterator[Entry]]]:
+    """Yield each leaf page of a file: its last change's position in the log, and its entries.
+
+    Raises:
+        OSError: as above.
+    """
+    with open(path, "rb", buffering=0) as file:
+        length = file.seek(0, 2)
+        for start in range(0, length, _CHUNK):
+            data = _read(file, start, _CHUNK + _PAGE_MAX)
+            for found in _LEVEL_AND_TYPE.finditer(data, _LEVEL_AT, _CHUNK + _LEVEL_AT):
+                base = found.start() - _LEVEL_AT
+                if base % 4 == 0:
+                    position = unpack_from("=II", data, base)
+                    yield position, _leaf(file, data, base, start + base)
+
+
+def _read(file: BinaryIO, position: int, size: int) -> bytes:
+    try:
+        file.seek(position)
+        return file.read(size)
+    except OSError:  # a bad spot on the disk
+        return b""
+
+
+def _leaf(file: BinaryIO, data: bytes, base: int, position: int) -> Iterator[Entry]:
+    """Yield the entries of the leaf page at this place in the data, if there is one."""
+    for order in "<>":
+        for index_at in _INDEX_AT:
+            offsets = _offsets(data, base, order, index_at)
+            if offsets:
+                number = unpack_from(f"{order}I", data, base + 8)[0]
+                page_size = position // number if number else 0
+                pages = _Pages(file, order, index_at, page_size)
+                items = [_item(pages, data, base + offset) for offset in offsets]
+                for key, value in zip(items[::2], items[1::2], strict=True):
+                    if key and value is not None:
+                        yield key, value
+                return
+
+
+def _offsets(data: bytes, base: int, order: str, index_at: int) -> tuple[int, ...]:
+    """Return the offsets of a leaf page's items, or none if these bytes cannot be one."""
+    if base + index_at > len(data):
+        return ()
+    entries, lowest = unpack_from(f"{order}HH", data, base + 20)
+    end = index_at + 2 * entries
+    if entries % 2 or end > lowest or base + end > len(data):
+        return ()
+    offsets: tuple[int, ...] = unpack_from(f"{order}{entries}H", data, base + index_at)
+    if not offsets or min(offsets) < lowest or base + max(offsets) + 3 > len(data):
+        return ()
+    kinds = {data[base + offset + 2] & ~_DELETED for offset in offsets}
+    return offsets if kinds <= {_PLAIN, _ON_OVERFLOW_PAGES} else ()
+
+
+class _Pages:
+    """The overflow pages of a file."""
+
+    def __init__(self, file: BinaryIO, order: str, data_at: int, page_size: int) -> None:
+        self.file = file
+        self.order = order
+        self.data_at = data_at
+        self.page_size = page_size
+
+    def chain(self, number: int, length: int) -> bytes | None:
+        """Return the bytes kept on a chain of overflow pages, or nothing if it is broken."""
+        if length > _PAGE_MAX or not self.page_size:
+            return None
+        value = b""
+        while number and len(value) < length:
+            page = _read(self.file, number * self.page_size, self.page_size)
+            if len(page) < self.data_at or page[25] != _OVERFLOW:
+                return None
+            number, _, size = unpack_from(f"{self.order}IHH", page, 16)
+            if not size:
+                return None
+            value += page[self.data_at : self.data_at + size]
+        return value if len(value) == length else None
+
+
+def _item(pages: _Pages, data: bytes, at: int) -> bytes | None:
+    """Return a key or value, or nothing if it is deleted or damaged."""
+    size, kind = unpack_from(f"{pages.order}HB", data, at)
+    if kind == _PLAIN:
+        item = data[at + 3 : at + 3 + size]
+        return item if len(item) == size else None
+    if kind == _ON_OVERFLOW_PAGES and at + 12 <= len(data):
+        return pages.chain(*unpack_from(f"{pages.order}II", data, at + 4))
+    return None

@@ -1,0 +1,151 @@
+"""Input that is made to confuse, and paths that are not what they seem."""
+
+from __future__ import annotations
+
+import os
+import stat
+import time
+
+import pytest
+
+from greylist.store.directory import lock_path
+from tests.reliability.harness import ask_until_answered, key, request
+from tests.reliability.test_trouble import ON_STDERR, fatal
+
+pytest_plugins = ["tests.reliability.fixtures"]
+
+PASS = b"action=dunno\n\n"
+DEFER = b"action=defer_if_permit Service is temporarily unavailable\n\n"
+
+
+def triplet(client: bytes, sender: bytes, recipient: bytes) -> bytes:
+    lines = [b"request=smtpd_access_policy", b"client_address=" + client, b"sender=" + sender]
+    return b"\n".join([*lines, b"recipient=" + recipient, b"", b""])
+
+
+@pytest.mark.parametrize("what", ["database", "lock"])
+@pytest.mark.parametrize("kind", ["symlink", "dangling symlink", "fifo", "directory"])
+def test_strange_paths(house, what, kind):
+    """A path that is no regular file is refused, at once, with the remedy."""
+    path = house.path if what == "database" else lock_path(house.path)
+    victim = house.directory / "victim"
+    if kind == "symlink":
+        victim.write_text("precious")
+    if "symlink" in kind:
+        os.symlink(victim, path)
+    elif kind == "fifo":
+        os.mkfifo(path)
+    else:
+        os.mkdir(path)
+    process = house.filter(**ON_STDERR)
+    assert process.ask(request(1), 20) == b""
+    assert "mend it: " in fatal(process)
+    assert not victim.exists() or victim.read_text() == "precious"
+
+
+def test_world_writable_directory(house):
+    """A directory in which anybody may put files is refused."""
+    house.data.chmod(0o777)
+    process = house.filter(**ON_STDERR)
+    assert process.ask(request(1)) == b""
+    assert "world-writable; mend it: chmod o-w" in fatal(process)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_files_of_another_user(house):
+    """Another user's database is refused, and nothing of it is changed."""
+    ask_until_answered(house, request(1), 1)
+    os.chown(house.path, 12345, 12345)
+    process = house.filter(**ON_STDERR)
+    assert process.ask(request(1)) == b""
+    assert "belongs to 12345" in fatal(process)
+
+
+def test_modes(house):
+    """All files are their owner's alone."""
+    ask_until_answered(house, request(1), 1)
+    for directory, folders, files in os.walk(house.data):
+        for name in folders:
+            assert stat.S_IMODE(os.stat(os.path.join(directory, name)).st_mode) == 0o700
+        for name in files:
+            assert stat.S_IMODE(os.stat(os.path.join(directory, name)).st_mode) == 0o600, name
+
+
+def test_keys_do_not_collide(house):
+    """No slash, percent sign or NUL in an address makes one triplet's key another's."""
+    parts = [b"a", b"a/b", b"a%2fb", b"a%252fb", b"a%", b"a\0", b"", b"/", b"//", b"=", b"client"]
+    process = house.filter()
+    for sender in parts:
+        for recipient in parts:
+            if recipient:
+                assert process.ask(triplet(b"192.0.2.1", sender, recipient)) == DEFER
+    process.end()
+    assert len(house.entries()) == len(parts) * (len(parts) - 1)
+
+
+def test_no_key_is_a_client_entry(house):
+    """No request makes an entry of another kind, whose keys start with a slash."""
+    process = house.filter()
+    for client in (b"/client", b"/", b"//x"):
+        process.ask(triplet(client, b"x", b"y"))
+    process.end()
+    assert not any(
+        entry.startswith(b"/client/") and entry.count(b"/") == 2 for entry in house.entries()
+    )
+    assert not any(entry.startswith(b"/") for entry in house.entries())
+
+
+def test_log_is_not_forged(house):
+    """No value ends a line of the log or passes for another attribute."""
+    process = house.filter(**ON_STDERR)
+    process.ask(triplet(b"192.0.2.1", b"x, recipient=forged\r\0\x1b[2J", "é\u2028".encode()))
+    process.end()
+    lines = [line for line in process.errors().split("\n") if "action=" in line]
+    assert len(lines) == 1
+    assert "sender=x,\\x20recipient=forged\\r\\x00\\x1b[2J" in lines[0]
+
+
+def test_exponential_pattern(house):
+    """A whitelist's pattern takes linear time, whatever it is."""
+    (house.directory / "nogreylist").write_text("(a+)+$\n(a|aa)+$\n(.*)*x\n")
+    started = time.monotonic()
+    reply, _ = ask_until_answered(house, triplet(b"192.0.2.1", b"a" * 500 + b"!", b"b!"), 1)
+    assert reply == DEFER
+    assert time.monotonic() - started < 10
+
+
+@pytest.mark.parametrize("shift", [3 * 86400, -3 * 86400])
+def test_clock(house, shift):
+    """Whichever way the clock jumped, a client is let through after the delay."""
+    house.configure(delay="1s")
+    now = int(time.time()) + shift
+    store = house.store()
+    store.transact(lambda entries: entries.put(key(1), b"%d/%d/5" % (now - 600, now)))
+    store.close()
+    replies = []
+    deadline = time.monotonic() + 20
+    while PASS not in replies and time.monotonic() < deadline:
+        replies.append(ask_until_answered(house, request(1), 1)[0])
+    assert replies[-1] == PASS
+
+
+def test_memory(house):
+    """A filter does not grow over its requests: a million in the long run."""
+    count = int(os.environ.get("GREYLIST_REQUESTS", "50000"))
+    process = house.filter()
+
+    def resident() -> int:
+        with open(f"/proc/{process.pid}/statm", "rb") as file:
+            return int(file.read().split()[5]) * 4096  # data and stack, not shared pages
+
+    batch = b"".join(request(number % 5000) for number in range(100))
+    sizes = []
+    for number in range(count // 100):
+        os.write(process.process.stdin.fileno(), batch)
+        wanted = 100 * len(DEFER)
+        while wanted > 0:
+            wanted -= len(os.read(process.process.stdout.fileno(), 65536))
+        if number % 50 == 49:
+            sizes.append(resident())
+    assert sizes[-1] - sizes[1] < 300_000, sizes
+    print(f"{count} requests: {sizes[1]} bytes after 10000, {sizes[-1]} at the end")

@@ -1,0 +1,245 @@
+"""Damage that shows late, databases from elsewhere, and what is salvaged."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+
+import pytest
+from bsddb3 import db
+
+from greylist.store import aside, merge, repair, salvage
+from greylist.store.environment import home
+from tests.reliability.corruption import DEFER, PASS, mark_dirty, settle
+from tests.reliability.harness import QuietLog, ask_until_answered, key, request
+
+pytest_plugins = ["tests.reliability.fixtures"]
+
+NOW = 1_700_000_000
+
+
+def fill(house, count: int = 1000) -> None:
+    store = house.store()
+    old = int(time.time()) - 1000
+
+    def update(entries) -> None:
+        for number in range(count):
+            entries.put(key(number), b"%d/%d/1" % (old, old + 600))
+
+    store.transact(update)
+    store.close()
+
+
+def zero_a_leaf(house) -> None:
+    """Zero a page on the disk, where it will be read from, as nobody has it in a cache."""
+    house.verify()
+    shutil.rmtree(home(house.path))
+    with open(house.path, "r+b") as file:
+        file.seek(4096 * 7)
+        file.write(bytes(4096))
+
+
+def test_hanging_page(house):
+    """A page that makes libdb loop is found, the database set aside, the rest salvaged."""
+    fill(house)
+    zero_a_leaf(house)
+    answered = [ask_until_answered(house, request(number), 2)[0] for number in (1, 2, 3)]
+    assert set(answered) <= {PASS, DEFER}
+    settle(house)
+    assert len(house.copies()) == 1
+    entries = house.entries()
+    assert sum(key(number) in entries for number in range(1000)) > 900
+
+
+def test_check_finds_what_hangs(house):
+    """The check survives a page on which libdb loops, and sets the database aside."""
+    fill(house)
+    house.verify()
+    with open(house.path, "r+b") as file:
+        file.seek(4096 * 7)
+        file.write(bytes(4096))
+    repair.check_database(house.path, QuietLog())
+    assert len(house.copies()) == 1
+    for copy in aside.to_salvage(house.path):
+        repair.salvage(house.path, copy, QuietLog())
+    entries = house.entries()
+    assert sum(key(number) in entries for number in range(1000)) > 900
+
+
+def test_check_of_a_sound_database(house):
+    """A sound database stays where it is, and the log says so."""
+    fill(house)
+    log = QuietLog()
+    repair.check_database(house.path, log)
+    assert log.lines == [f"check of {house.path}: no damage found"]
+    assert not house.copies()
+    assert len(house.entries()) == 1000
+
+
+def test_one_check_in_ten_minutes(house):
+    """A check soon after another is not made."""
+    fill(house)
+    log = QuietLog()
+    repair.run(house.path, log, check=True)
+    repair.run(house.path, log, check=True)
+    assert len(log.lines) == 1
+
+
+@pytest.mark.parametrize("order", [1234, 4321])
+@pytest.mark.parametrize("checksum", [True, False])
+@pytest.mark.parametrize("page_size", [512, 4096, 65536])
+def test_scan(tmp_path, order, checksum, page_size):
+    """Every entry is read from a sound file, whatever machine made it; long keys too."""
+    database = db.DB()
+    database.set_lorder(order)
+    database.set_pagesize(page_size)
+    if checksum:
+        database.set_flags(db.DB_CHKSUM)
+    path = str(tmp_path / "a.db")
+    database.open(path, dbtype=db.DB_BTREE, flags=db.DB_CREATE)
+    expected = {key(number): b"%d/0/0" % (NOW + number) for number in range(500)}
+    expected |= {b"192.0.2.1/%s%d/r" % (b"x" * 1400, number): b"1/0/0" for number in range(20)}
+    for one, value in expected.items():
+        database.put(one, value)
+    database.delete(key(7))
+    del expected[key(7)]
+    database.close()
+    assert dict(salvage.scan(path)) == expected
+
+
+def test_scan_of_rubbish(tmp_path):
+    """Any bytes: entries or none, but no error."""
+    import random
+
+    chance = random.Random(1)
+    path = tmp_path / "rubbish"
+    for _ in range(200):
+        data = bytearray(chance.randbytes(3000))
+        data[24:26] = b"\x01\x05"
+        data[20:24] = chance.choice([b"\x02\x00\x40\x00", bytes(data[20:24])])
+        path.write_bytes(data)
+        list(salvage.scan(str(path)))
+
+
+T = b"192.0.2.1/a@example.com/b@example.org"
+
+
+@pytest.mark.parametrize(
+    ("salvaged", "live", "result"),
+    [
+        (b"100/200/3", None, b"100/200/3"),
+        (b"100/200/3", b"100/200/3", None),
+        (b"100/900/3", b"500/600/1", b"100/900/3"),
+        (b"100/200/3", b"500/600/1", b"100/600/5"),
+        (b"100/0/0", b"500/0/0", b"100/500/1"),
+        (b"100/0/0", b"90000/0/0", None),
+        (b"100/200/3", b"100/600/5", None),
+        (b"rubbish", None, None),
+        (b"rubbish", b"100/0/0", None),
+        (b"100/0/0", b"rubbish", b"100/0/0"),
+        (b"1900000000/0/0", None, None),
+    ],
+)
+def test_merge(salvaged, live, result):
+    """The newer entry wins, and a wait that had begun goes on."""
+    assert merge.merged(T, salvaged, live, NOW) == result
+
+
+def test_merge_of_other_entries():
+    """Entries of other kinds are taken when they are missing, and never replaced."""
+    assert merge.merged(b"/client/x", b"new", None, NOW) == b"new"
+    assert merge.merged(b"/client/x", b"new", b"old", NOW) is None
+    assert merge.merged(b"no triplet", b"100/0/0", None, NOW) is None
+
+
+def test_merge_twice(house):
+    """A salvage that is done again changes nothing."""
+    for live in (b"500/600/1", b"500/0/0", None):
+        once = merge.merged(T, b"100/200/3", live, NOW)
+        assert merge.merged(T, b"100/200/3", once, NOW) is None
+
+
+@pytest.mark.parametrize("kind", ["plain", "logged"])
+def test_database_without_log(house, kind):
+    """A database that comes without its log, the original's or a backup of ours, is served."""
+    fill(house)
+    house.verify()
+    shutil.rmtree(home(house.path))
+    os.unlink(house.path + ".lock")
+    if kind == "plain":
+        os.unlink(house.path)
+        database = db.DB()
+        database.open(house.path, dbtype=db.DB_BTREE, flags=db.DB_CREATE, mode=0o600)
+        for number in range(1000):
+            database.put(key(number), b"1600000000/1600000600/1")
+        database.close()
+    assert ask_until_answered(house, request(1), 1)[0] == PASS
+    assert len(house.entries()) == 1000
+    assert not house.copies()
+    house.verify()
+
+
+@pytest.mark.parametrize("how", ["renamed", "overwritten"])
+def test_database_of_another_host(house, tmp_path, how):
+    """Another host's database, put in the place of ours with our log there, is served."""
+    from tests.reliability.harness import House
+
+    (tmp_path / "other").mkdir()
+    other = House(tmp_path / "other")
+    fill(other, 3000)
+    for _ in range(3):
+        fill(other, 3000)
+    other.verify()
+    fill(house, 10)
+    if how == "renamed":
+        shutil.copyfile(other.path, house.path + ".new")
+        os.rename(house.path + ".new", house.path)
+    else:
+        shutil.copyfile(other.path, house.path)
+    assert ask_until_answered(house, request(2999), 1)[0] == PASS
+    entries = house.entries()
+    assert all(key(number) in entries for number in range(3000))
+    house.verify()
+
+
+def test_copies_are_bounded(house):
+    """Of many damaged databases some are kept, and among them the first that has entries."""
+    for _ in range(aside.COPIES + 3):
+        fill(house, 5)
+        aside.set_aside(house.path)
+    copies = house.copies()
+    assert len(copies) == aside.COPIES
+    assert copies[0] == min(copies)
+    waiting = aside.to_salvage(house.path)
+    for copy in waiting:
+        repair.salvage(house.path, copy, QuietLog())
+    fill(house, 5)
+    newest = aside.set_aside(house.path)
+    assert len(house.copies()) == aside.COPIES
+    assert copies[0] not in house.copies()
+    assert newest in house.copies()
+
+
+def test_salvage_gives_up(house):
+    """A copy whose salvage dies is not tried for ever."""
+    fill(house, 5)
+    copy = aside.set_aside(house.path)
+    for _ in range(aside.ATTEMPTS):
+        assert aside.to_salvage(house.path) == [copy]
+        aside.count_attempt(copy)
+    assert aside.to_salvage(house.path) == []
+
+
+def test_error_does_not_free_handles(house):
+    """Handles of a generation that died stay as they are while the filter lives."""
+    process = house.filter()
+    assert process.ask(request(1))
+    for number in range(20):
+        other = house.filter()
+        other.ask(request(number))
+        other.kill()
+        mark_dirty(house)
+        assert process.ask(request(number))
+    assert process.end() == 0
+    assert house.record().generation == 21

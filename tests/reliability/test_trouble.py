@@ -1,0 +1,176 @@
+"""Trouble of the machine: no reply, one clear line, and nothing lost when it is over."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import time
+
+import pytest
+
+from tests.reliability.corruption import mark_dirty
+from tests.reliability.harness import ask_until_answered, key, request
+
+pytest_plugins = ["tests.reliability.fixtures"]
+
+ON_STDERR = {"arguments": ["--log", "stderr"], "stderr": "file"}
+
+
+def fatal(process) -> str:
+    """Return the one line in which a filter that ended says why."""
+    assert process.end() == 1
+    lines = process.errors().splitlines()
+    lines = [line for line in lines if "fatal: " in line]
+    assert len(lines) == 1, lines
+    return lines[0]
+
+
+def fill(path, leave: int) -> None:
+    """Fill up a file system but for some bytes."""
+    with path.open("wb") as file:
+        space = os.statvfs(path)
+        os.posix_fallocate(file.fileno(), 0, space.f_bavail * space.f_frsize - leave)
+
+
+def answered_until_full(house, first: int) -> list[int]:
+    """Ask until there is no answer; return what was answered."""
+    process = house.filter(**ON_STDERR)
+    done = []
+    for number in range(first, first + 100_000):
+        if not process.ask(request(number)):
+            break
+        done.append(number)
+    assert "No space left on device" in fatal(process)
+    return done
+
+
+@pytest.mark.parametrize("leave", [0, 300_000, 3_000_000])
+def test_full_disk(small_disk, leave):
+    """A full disk means no reply and a line that says so; with room again, all is there."""
+    house = small_disk
+    assert house.filter().ask(request(1))
+    filler = house.directory / "filler"
+    fill(filler, leave)
+    done = answered_until_full(house, 10)
+    for _ in range(12):
+        process = house.filter(**ON_STDERR)
+        assert process.ask(request(2)) == b""
+        assert "No space left on device" in fatal(process)
+    filler.unlink()
+    assert ask_until_answered(house, request(2), 1)[0]
+    entries = house.entries()
+    assert all(key(number) in entries for number in [1, 2, *done])
+    assert not house.copies()
+    house.verify()
+
+
+def test_full_disk_at_creation(small_disk):
+    """A database that cannot be created for want of room is created when there is some."""
+    house = small_disk
+    filler = house.directory / "filler"
+    fill(filler, 1_000_000)
+    process = house.filter(**ON_STDERR)
+    assert process.ask(request(1)) == b""
+    assert "No space left on device" in fatal(process)
+    filler.unlink()
+    assert ask_until_answered(house, request(1), 1)[0]
+    assert not house.copies()
+
+
+def limited(what: int, limit: int):
+    return lambda: resource.setrlimit(what, (limit, limit))
+
+
+@pytest.mark.parametrize(
+    ("what", "limit", "words"),
+    [
+        (resource.RLIMIT_NOFILE, 12, "Too many open files"),
+        (resource.RLIMIT_FSIZE, 500_000, "File too large"),
+        (resource.RLIMIT_AS, 28 << 20, "Cannot allocate memory"),
+    ],
+)
+def test_limits(house, what, limit, words):
+    """Under a limit that is too low there is no reply; without it, all is there."""
+    process = house.filter()
+    for number in range(3000):
+        assert process.ask(request(number))
+    process.kill()
+    mark_dirty(house)
+    for _ in range(12):
+        process = house.filter(preexec_fn=limited(what, limit))
+        assert process.ask(request(10**6)) == b""
+        assert process.end() != 0
+    assert ask_until_answered(house, request(10**6), 1)[0]
+    entries = house.entries()
+    assert all(key(number) in entries for number in range(3000))
+    assert not house.copies()
+
+
+@pytest.mark.parametrize("what", ["NOFILE", "FSIZE"])
+def test_limit_is_named(house, what):
+    """The line says which limit it was."""
+    ask_until_answered(house, request(1), 1)
+    mark_dirty(house)
+    limit, words = {"NOFILE": (10, "Too many open files"), "FSIZE": (10_000, "File too large")}[
+        what
+    ]
+    options = {**ON_STDERR, "preexec_fn": limited(getattr(resource, f"RLIMIT_{what}"), limit)}
+    process = house.filter(**options)
+    assert process.ask(request(1)) == b""
+    assert words in fatal(process)
+
+
+def test_stopped_holder(house):
+    """Waiters give up after lock_timeout, asleep until then, and name who holds the lock."""
+    house.configure(lock_timeout="1s")
+    holder = house.filter(**ON_STDERR)
+    assert holder.ask(request(1))
+
+    def stop(entries) -> None:
+        # A holder in mid-update, stopped before it can go on.
+        child = os.fork()
+        if child == 0:
+            os.kill(os.getppid(), signal.SIGSTOP)
+            os._exit(0)
+        os.waitpid(child, 0)
+
+    pid = os.fork()
+    if pid == 0:
+        signal.setitimer = lambda *_: None  # its own watchdog, which counts on while stopped
+        house.store().transact(stop)
+        os._exit(0)
+    _, status = os.waitpid(pid, os.WUNTRACED)
+    assert os.WIFSTOPPED(status)
+    try:
+        started = time.monotonic()
+        process = house.filter(**ON_STDERR)
+        assert process.ask(request(2)) == b""
+        assert 0.9 < time.monotonic() - started < 5
+        line = fatal(process)
+        assert f"locked after 1 s by process {pid}" in line
+        assert "which is stopped" in line
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+    assert holder.ask(request(2)), holder.errors()
+    holder.end()
+
+
+def test_no_polling(house):
+    """A waiter makes no system call between its two attempts to take the lock."""
+    ask_until_answered(house, request(1), 1)
+    house.configure(lock_timeout="1s")
+    with open(house.path + ".lock", "rb") as file:
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX)
+        trace = house.directory / "trace"
+        process = house.filter(("strace", "-f", "-o", str(trace)), arguments=[])
+        assert process.ask(request(2)) == b""
+        process.end()
+    calls = [line.split(maxsplit=1)[1] for line in trace.read_text().splitlines()]
+    waits = [number for number, call in enumerate(calls) if call.startswith("flock(")]
+    assert len(waits) == 2
+    assert waits[1] - waits[0] <= 5
+    assert calls[waits[1] + 1].startswith("--- SIGALRM")
