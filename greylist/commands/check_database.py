@@ -10,10 +10,10 @@ from greylist.commands import output
 from greylist.commands.database import acting_as_owner, opened, walk
 from greylist.commands.finding import Finding
 from greylist.store import StoreError
+from greylist.store.aside import copies
 from greylist.store.directory import check, lock_path
 from greylist.store.environment import Damaged, check_file
 from greylist.store.record import SIZE, Record
-from greylist.store.recovery import copies
 from greylist.triplet import Triplet
 
 if TYPE_CHECKING:

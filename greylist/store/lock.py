@@ -16,9 +16,9 @@ else:
     import _signal as signal  # the public module builds enums: 3 ms of every start-up
 
 
-_YIELDS = 20
-_NAPS = 100
-_NAP = 0.0003
+YIELDS = 20
+NAPS = 100
+NAP = 0.0003
 """How often to look again before queueing in the kernel, first at once, then after so many
 seconds. A transaction is over in 15 µs, less than it takes to be woken up: with 32 busy filters
 the queue alone halves their throughput."""
@@ -45,14 +45,14 @@ class KernelLock:
         Raises:
             StoreError: somebody held it all the time.
         """
-        for attempt in range(_YIELDS + _NAPS):
+        for attempt in range(YIELDS + NAPS):
             try:
                 fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                if attempt < _YIELDS:
+                if attempt < YIELDS:
                     os.sched_yield()
                 else:
-                    time.sleep(_NAP)
+                    time.sleep(NAP)
             else:
                 return
         self._wait()

@@ -33,6 +33,11 @@ CPU_SECONDS = 5
 RECOVERY_SECONDS = 60
 """The longest wait for a recovery, for a disk that is slow or a mutex that nobody frees."""
 
+BYTES_A_CPU_SECOND = 64 << 20
+BYTES_A_SECOND = 8 << 20
+"""What a recovery reads of the database at least, as it looks at each page: a large one has more
+time."""
+
 ATTEMPTS = 10
 """Recoveries in a row, with no good transaction between, after which the files are at fault."""
 
@@ -169,7 +174,7 @@ class Renewal:
             self.log.warning(
                 f"{self.path}: recovered, as process {found.pid} left it in mid-update"
             )
-        elif not files:
+        elif not files and self.log.verbose:
             self.log.info(f"{self.path}: created, or made ready for use")
         elif swapped:
             self.log.info(f"{self.path}: another database or environment stands in its place")
@@ -211,6 +216,7 @@ def _in_child(path: str, function: Callable[[], None]) -> tuple[str, str]:
 
     The child shares the open lock file, so the lock is held until both are gone.
     """
+    size = os.path.getsize(path) if os.path.lexists(path) else 0
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
@@ -218,8 +224,8 @@ def _in_child(path: str, function: Callable[[], None]) -> tuple[str, str]:
         try:
             for number in (signal.SIGALRM, signal.SIGTERM):
                 signal.signal(number, signal.SIG_DFL)
-            signal.setitimer(signal.ITIMER_PROF, CPU_SECONDS)
-            signal.setitimer(signal.ITIMER_REAL, RECOVERY_SECONDS)
+            signal.setitimer(signal.ITIMER_PROF, CPU_SECONDS + size / BYTES_A_CPU_SECOND)
+            signal.setitimer(signal.ITIMER_REAL, RECOVERY_SECONDS + size / BYTES_A_SECOND)
             function()
             code = 0
         except BaseException as error:  # noqa: BLE001 - whatever it is, the parent hears of it
@@ -245,9 +251,9 @@ def _verdict(number: int) -> tuple[str, str]:
     if number in {signal.SIGKILL, signal.SIGTERM}:
         return "trouble", "the recovery was killed"
     if number == signal.SIGPROF:
-        return "damaged", f"the recovery was not done after {CPU_SECONDS} s of computing"
+        return "damaged", "the recovery computed for too long"
     if number == signal.SIGALRM:
-        return "damaged", f"the recovery was not done after {RECOVERY_SECONDS} s"
+        return "damaged", "the recovery took too long"
     return "damaged", f"the recovery died of signal {number}"
 
 

@@ -116,8 +116,13 @@ def check_database(path: str, log: Log) -> None:
 
     files = identity(path)
     code = _in_child(log, lambda: _walk(_store(path, log)))
+    if code == -signal.SIGALRM:
+        # The watchdog: a machine that stood still for some seconds sets it off as well.
+        code = _in_child(log, lambda: _walk(_store(path, log)))
     if code == 0:
         log.info(f"check of {path}: no damage found")
+    elif code == -signal.SIGPROF:
+        log.warning(f"check of {path}: not finished after {CPU_SECONDS} s of computing")
     elif code == _DAMAGED:
         _store(path, log).set_aside("the check found it so", files)
     elif _crashed(code):

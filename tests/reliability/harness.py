@@ -11,6 +11,7 @@ import tempfile
 from typing import TYPE_CHECKING
 
 from greylist.log import Log
+from greylist.purge import RECORD as PURGE
 from greylist.store import environment
 from greylist.store.aside import copies
 from greylist.store.berkeley import BerkeleyStore
@@ -50,8 +51,15 @@ class House:
         self.configure()
 
     def configure(self, **settings) -> None:
-        """Write the settings file."""
-        settings = {"database": self.path, "whitelist": self.directory / "nogreylist", **settings}
+        """Write the settings file: each request of a test has a key, and an entry, of its own."""
+        settings = {
+            "database": self.path,
+            "whitelist": self.directory / "nogreylist",
+            "ipv4_prefix": 32,
+            "normalize_sender": "no",
+            "auto_whitelist": 0,
+            **settings,
+        }
         self.config.write_text("".join(f"{name} = {value}\n" for name, value in settings.items()))
 
     def store(self, timeout: float = 30, log: Log | None = None) -> BerkeleyStore:
@@ -87,7 +95,7 @@ class House:
             fcntl.flock(file, fcntl.LOCK_EX)
 
     def entries(self) -> dict[bytes, bytes]:
-        """Return everything, read as a filter would."""
+        """Return everything but the position of the purge, read as a filter would."""
         store = self.store()
         found: dict[bytes, bytes] = {}
         last = b""
@@ -96,6 +104,7 @@ class House:
             assert last < batch[-1][0], "the entries are out of order"
             last = batch[-1][0]
         store.close()
+        found.pop(PURGE, None)
         return found
 
     def verify(self) -> None:

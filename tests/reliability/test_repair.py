@@ -172,7 +172,7 @@ def test_database_without_log(house, kind):
         database = db.DB()
         database.open(house.path, dbtype=db.DB_BTREE, flags=db.DB_CREATE, mode=0o600)
         for number in range(1000):
-            database.put(key(number), b"1600000000/1600000600/1")
+            database.put(key(number), b"%d/%d/1" % (time.time() - 3600, time.time() - 60))
         database.close()
     assert ask_until_answered(house, request(1), 1)[0] == PASS
     assert len(house.entries()) == 1000
