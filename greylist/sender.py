@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 _TELLING = b"0123456789=+"
 _HEX = b"0123456789abcdef"
 _SEPARATORS = (b"=", b"+", b"-")
+_WORDS = bytes(code if chr(code).isalnum() and code < 128 else 32 for code in range(256))
+"""Turns into spaces what parts one word from the next."""
+
 _IDENTIFIER = rb"\b(?:[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9]+|[0-9a-f]{8,})\b"
 
 _identifier: Any = None
@@ -79,6 +82,12 @@ def _srs1(local: bytes) -> bytes:
 
 def _mask(local: bytes) -> bytes:
     """Return a local part with ``#`` for each identifier."""
+    # What an expression costs is saved where no word can be an identifier.
+    if not any(
+        word.isdigit() or (len(word) >= 8 and not word.strip(_HEX))
+        for word in local.translate(_WORDS).split()
+    ):
+        return local
     global _identifier  # noqa: PLW0603 - compiled when the first sender needs it
     if _identifier is None:
         options = re2.Options()
