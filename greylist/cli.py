@@ -168,7 +168,13 @@ def cli(context: click.Context, /, config: str | None, log_to: str, **options: A
     if context.invoked_subcommand in OPTIONAL_SETTINGS:
         context.obj = (config, options)
         return
-    configuration = configure(config, options)
+    try:
+        configuration = configure(config, options)
+    except click.UsageError:
+        # Who asks how a command is used has to see it, whatever the settings say.
+        if set(sys.argv).isdisjoint(context.help_option_names):
+            raise
+        configuration = settings.Settings()
     context.obj = configuration
     if context.invoked_subcommand is None:
         log = Log()

@@ -54,7 +54,8 @@ class Filter:
     def _use(self, configuration: Settings) -> None:
         """Follow these settings; an open store stays open, with those that it was opened with."""
         self.settings = configuration
-        self.whitelist = Whitelist(configuration.whitelist, self.log.warning)
+        show = self._show if configuration.verbose > 2 else None
+        self.whitelist = Whitelist(configuration.whitelist, self.log.warning, show=show)
         self.lists: list[Whitelist] = []
         self.only: list[Whitelist] = []
         clients, recipients = configuration.whitelist_clients, configuration.whitelist_recipients
@@ -64,6 +65,9 @@ class Filter:
             self.lists = self._listed(clients, client_rule)
             self.lists += self._listed(recipients, recipient_rule)
             self.only = self._listed(configuration.greylist_recipients, recipient_rule)
+
+    def _show(self, lines: bytes) -> None:
+        self.log.info(f"Whitelist: {quote(lines, 2048)}")
 
     def _listed(self, paths: Iterable[str], form: Form) -> list[Whitelist]:
         warn = self.log.warning

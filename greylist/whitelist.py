@@ -197,7 +197,7 @@ def _value(name: bytes, request: Request | None) -> bytes | None:
 class Whitelist:
     """A whitelist file that is read again when it changes."""
 
-    __slots__ = ("_expected", "_file", "_form", "_patterns", "_warn")
+    __slots__ = ("_expected", "_file", "_form", "_patterns", "_show", "_warn")
 
     def __init__(
         self,
@@ -206,6 +206,7 @@ class Whitelist:
         form: Form = rule,
         *,
         expected: bool = False,
+        show: Callable[[bytes], object] | None = None,
     ) -> None:
         """Read nothing yet.
 
@@ -214,7 +215,9 @@ class Whitelist:
             warn: is told what is wrong with it, a line at a time.
             form: how a line is read.
             expected: that there is no such file is worth a warning.
+            show: is given the file's lines, with ``|`` between them, when they have been read.
         """
+        self._show = show
         self._expected = expected
         self._file = File(path)
         self._warn = warn
@@ -239,6 +242,9 @@ class Whitelist:
             self._warn(f"cannot read {path}: {error.strerror}; keeping the list as it was")
             return
         self._patterns = Patterns(text, self._form, path)
+        if self._show:
+            lines = [line.strip() for line in text.split(b"\n") if not line.startswith(b"#")]
+            self._show(b"|".join(filter(None, lines)))
         name = path.rpartition("/")[2]
         for number, reason in self._patterns.errors:
             self._warn(f"{name}:{number}: {reason}; line left out")

@@ -83,6 +83,15 @@ def test_wrong_usage(place, arguments, reason):
     assert reason in result.stderr.decode()
 
 
+def test_help_in_spite_of_the_settings(place):
+    """A mistake in the settings keeps nobody from reading a command's help."""
+    place.configure(nonsense="1")
+    assert place.run("list").returncode == 2
+    result = place.run("list", "--help")
+    assert result.returncode == 0
+    assert b"Usage: greylist list" in result.stdout
+
+
 def test_shell_completion(place):
     """The shell completion that click offers is there."""
     place.environment_extra = {"_GREYLIST_COMPLETE": "bash_source"}
