@@ -3,7 +3,7 @@
 It is Berkeley DB's hot backup: copy the log, then the database piece by piece, then the log
 again, and recover the copy from the first log on. A page that was copied before it changed is
 brought up to date by the log; the moment is that of the last copy of the log. Each piece is
-copied under the lock, so that no page is torn and no request waits longer than for a piece.
+read under the lock, so that no page is torn and no request waits longer than for a piece.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
     from greylist.store import Entries, Store
 
-PIECE = 1 << 20
-"""Bytes copied under the lock at once; a multiple of every page size."""
+PIECE = 1 << 18
+"""Bytes read under the lock at once; a multiple of every page size."""
 
 ATTEMPTS = 5
 """Copies that are begun before giving up: a log may come and go between two pieces."""
@@ -78,7 +78,10 @@ def _copy_whole(store: Store, path: str, copy: str) -> None:
 
 
 def _copy(store: Store, path: str, copy: str) -> None:
-    """Copy the database and all of the log that its pages may need."""
+    """Copy the database and all of the log that its pages may need.
+
+    Under the lock is only read: writing may have to wait for the disk.
+    """
     with open(path, "rb", buffering=0) as source, open(copy, "wb", buffering=0) as target:
         size = os.fstat(source.fileno()).st_size
         free = shutil.disk_usage(os.path.dirname(copy)).free
@@ -86,36 +89,44 @@ def _copy(store: Store, path: str, copy: str) -> None:
             raise StoreError(f"no room for a copy of {path} in {tempfile.gettempdir()}")
         # What the file grows by meanwhile is in the log.
         for offset in range(0, size, PIECE):
-            store.transact(_piece(path, copy, (source.fileno(), target.fileno()), offset))
+            read = _reader(path, copy, source.fileno(), offset)
+            piece, logs = store.transact(read)
+            os.pwrite(target.fileno(), piece, offset)
+            # Little by little: much unwritten data would make the filters' own syncs wait for it.
+            os.fdatasync(target.fileno())
+            _write_logs(copy, logs)
             time.sleep(PAUSE)
-        store.transact(lambda _: _copy_logs(path, copy))
+        _write_logs(copy, store.transact(lambda _: _read_logs(path, copy, all=True)))
         # A database that was set aside meanwhile has taken its log along.
         if os.stat(path).st_ino != os.fstat(source.fileno()).st_ino:
             raise StoreError(f"{path} was replaced meanwhile; try again")
 
 
-def _piece(
-    path: str, copy: str, files: tuple[int, int], offset: int
-) -> Callable[[Entries], object]:
-    """Return what copies a piece of the database, under the lock."""
-    source, target = files
-
-    def run(entries: Entries) -> None:
-        # Old logs are removed at checkpoints, so each is copied while it is there.
-        _copy_logs(path, copy)
-        os.pwrite(target, os.pread(source, PIECE, offset), offset)
-
-    return run
+def _reader(
+    path: str, copy: str, source: int, offset: int
+) -> Callable[[Entries], tuple[bytes, dict[str, bytes]]]:
+    """Return what reads a piece of the database, and the log files that are complete."""
+    return lambda _: (os.pread(source, PIECE, offset), _read_logs(path, copy))
 
 
-def _copy_logs(path: str, copy: str) -> None:
-    """Copy the log files that have grown since they were copied last."""
-    for name in os.listdir(home(path)):
-        if name.startswith("log."):
-            source, target = os.path.join(home(path), name), os.path.join(home(copy), name)
-            # The last log has its full length from the start, so it is copied each time.
-            if not os.path.exists(target) or os.stat(source).st_mtime >= os.stat(target).st_mtime:
-                shutil.copyfile(source, target)
+def _read_logs(path: str, copy: str, all: bool = False) -> dict[str, bytes]:
+    """Return the log files that have not been copied, without the last one, which still grows.
+
+    Old ones are removed at checkpoints, so each is copied while it is there.
+    """
+    names = sorted(name for name in os.listdir(home(path)) if name.startswith("log."))
+    logs = {}
+    for name in names if all else names[:-1]:
+        if not os.path.exists(os.path.join(home(copy), name)):
+            with open(os.path.join(home(path), name), "rb") as file:
+                logs[name] = file.read()
+    return logs
+
+
+def _write_logs(copy: str, logs: dict[str, bytes]) -> None:
+    for name, data in logs.items():
+        with open(os.path.join(home(copy), name), "wb") as file:
+            file.write(data)
 
 
 def _has_whole_log(copy: str) -> bool:
