@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
+import sys
 import sysconfig
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from readable import as_root
+from readable import as_root, can_be_root
 
 from greylist.log import Log
 from greylist.store.berkeley import BerkeleyStore
@@ -21,6 +22,18 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 SCRIPT = str(Path(sysconfig.get_path("scripts")) / "greylist")
+
+
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """Run a test that is marked so in a pytest of root's, where this one is not."""
+    if not pyfuncitem.get_closest_marker("root") or os.geteuid() == 0:
+        return None
+    if not can_be_root():
+        pytest.skip("needs root, or sudo without a password")
+    command = [sys.executable, "-B", "-m", "pytest", "-p", "no:cacheprovider", pyfuncitem.nodeid]
+    result = as_root(*command, cwd=pyfuncitem.config.rootpath, check=False)
+    assert result.returncode == 0, result.stdout + result.stderr
+    return True
 
 
 class Place:

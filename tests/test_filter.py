@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pty
+import shutil
 import signal
 import socket
 import stat
@@ -13,7 +14,7 @@ import time
 
 import pytest
 from conftest import DEFERRED, PASSED, SCRIPT, request
-from readable import as_root, can_be_root
+from readable import as_root
 
 from greylist.protocol import LINE_LIMIT
 
@@ -260,22 +261,16 @@ def test_bad_settings(place):
     assert f"{place.config}:2: delay: bad time 'soon'" in filter.stderr.decode()
 
 
-@pytest.mark.skipif(not can_be_root(), reason="needs root, or sudo without a password")
+@pytest.mark.root
 def test_root_acts_as_the_owner(place):
     """Root by hand leaves nothing behind that the filter's user could not open."""
     for path in (place.directory, *place.directory.parents):
-        if path.stat().st_uid == os.geteuid() and not path.stat().st_mode & 0o001:
-            path.chmod(path.stat().st_mode | 0o001)
-    as_root("chown", "nobody", place.data)
-    try:
-        config = f"GREYLIST_CONFIG={place.config}"
-        filter = as_root("env", config, SCRIPT, input=request().decode())
-        assert filter.stdout == DEFERRED.decode()
-        owners = as_root("find", place.data, "-printf", "%u\\n").stdout.split()
-        assert set(owners) == {"nobody"}
-        assert len(owners) > 5
-    finally:
-        as_root("chown", "-R", user(), place.data)
+        path.chmod(path.stat().st_mode | 0o001)
+    shutil.chown(place.data, "nobody")
+    assert place.run(data=request()).stdout == DEFERRED
+    owners = [path.owner() for path in place.data.rglob("*")]
+    assert set(owners) == {"nobody"}
+    assert len(owners) > 5
 
 
 class Terminal:

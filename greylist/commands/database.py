@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from greylist.log import Log
 from greylist.store import StoreError
 from greylist.store.berkeley import BerkeleyStore
-from greylist.store.directory import check, lock_path
+from greylist.store.directory import check, import_all, lock_path
 from greylist.store.patient import PatientLock
 
 if TYPE_CHECKING:
@@ -76,6 +76,7 @@ def acting_as_owner(directory: str) -> Iterator[None]:
     if status is None or os.geteuid() != 0 or status.st_uid == 0:
         yield
         return
+    import_all()
     groups, group = os.getgroups(), os.getegid()
     os.setgroups([])
     os.setegid(status.st_gid)

@@ -77,9 +77,21 @@ def _refuse_owner(path: str, owner: int) -> None:
     )
 
 
+def import_all() -> None:
+    """Import what the store needs now and then, before root becomes somebody else.
+
+    The program may lie in a home that only root can enter.
+    """
+    import greylist.store.berkeley
+    import greylist.store.merge
+    import greylist.store.recovery
+    import greylist.store.salvage  # noqa: F401
+
+
 def _become(uid: int) -> None:
     import pwd
 
+    import_all()
     try:
         gid = pwd.getpwuid(uid).pw_gid
     except KeyError:

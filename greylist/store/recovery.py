@@ -229,7 +229,8 @@ def _in_child(path: str, function: Callable[[], None]) -> tuple[str, str]:
             function()
             code = 0
         except BaseException as error:  # noqa: BLE001 - whatever it is, the parent hears of it
-            reason = trouble(error, path)
+            # A module that cannot be read says nothing against the database.
+            reason = str(error) if isinstance(error, ImportError) else trouble(error, path)
             text = ("trouble " + reason) if reason else f"damaged {describe(error)}"
             os.write(writer, text.encode(errors="replace")[:1000])
         finally:

@@ -119,7 +119,7 @@ def test_help_loads_no_command(host):
     assert all(f"  {name} " in result.stdout.decode() for name in COMMANDS)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+@pytest.mark.root
 def test_root_leaves_no_file_of_its_own(host):
     """What root's commands create belongs to the directory's owner; root is root afterwards."""
     os.chown(host.database.parent, 65534, 65534)

@@ -51,7 +51,7 @@ def test_world_writable_directory(house):
     assert "world-writable; mend it: chmod o-w" in fatal(process)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+@pytest.mark.root
 def test_files_of_another_user(house):
     """Another user's database is refused, and nothing of it is changed."""
     ask_until_answered(house, request(1), 1)
