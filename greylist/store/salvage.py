@@ -27,6 +27,10 @@ _CHUNK = 1 << 20
 _PAGE_MAX = 65536
 _LEVEL_AND_TYPE = re.compile(rb"\x01(?=\x05)")  # level 1, P_LBTREE
 _LEVEL_AT = 24
+_PAGE_MIN = 512
+_IN_CACHE = 4
+"""Where a page may begin: a database's are whole ones of at least 512 bytes, and what looks like
+one elsewhere is left from other use of the memory; a cache file has pages at any multiple of 4."""
 _OVERFLOW = 7  # P_OVERFLOW
 _INDEX_AT = (26, 32)  # without and with a checksum
 _PLAIN, _ON_OVERFLOW_PAGES, _DELETED = 1, 3, 0x80  # B_KEYDATA, B_OVERFLOW, B_DELETE
@@ -52,13 +56,14 @@ def leaves(path: str) -> Iterator[tuple[Position, Iterator[Entry]]]:
     Raises:
         OSError: as above.
     """
+    step = _IN_CACHE if "__db." in path.rpartition("/")[2] else _PAGE_MIN
     with open(path, "rb", buffering=0) as file:
         length = file.seek(0, 2)
         for start in range(0, length, _CHUNK):
             data = _read(file, start, _CHUNK + _PAGE_MAX)
             for found in _LEVEL_AND_TYPE.finditer(data, _LEVEL_AT, _CHUNK + _LEVEL_AT):
                 base = found.start() - _LEVEL_AT
-                if base % 4 == 0:
+                if base % step == 0:
                     position = unpack_from("=II", data, base)
                     yield position, _leaf(file, data, base, start + base)
 
