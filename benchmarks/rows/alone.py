@@ -35,7 +35,7 @@ def cold(bench: Bench) -> list[Table]:
         for request in traffic.requests(1000):
             wire.ask(request)
         wire.close()
-    runs = {contender.name: _starter(contender) for contender in spawned}
+    runs = {contender.name: starter(contender) for contender in spawned}
     seen = bench.interleave(bench.pick(30, 5), runs, "cold start")
     table = Table(
         "Cold start: spawn to first answer",
@@ -50,7 +50,8 @@ def cold(bench: Bench) -> list[Table]:
     return [table]
 
 
-def _starter(contender: Spawned) -> Callable[[], float]:
+def starter(contender: Spawned) -> Callable[[], float]:
+    """Return what starts a filter and returns the seconds until its first answer."""
     request = traffic.request(0)
 
     def start() -> float:

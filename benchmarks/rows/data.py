@@ -6,20 +6,19 @@ import os
 import random
 import subprocess
 import sys
-import time
 from functools import partial
 from statistics import median
 
 from benchmarks import contenders, traffic
 from benchmarks.bench import Table, micro, milli, rate, times, wait
 from benchmarks.loader import Load, LoadError, alone, together
+from benchmarks.rows.alone import starter
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from benchmarks.bench import Bench
-    from benchmarks.contenders import Spawned
     from benchmarks.loader import Wire
 
 
@@ -45,7 +44,7 @@ def whitelist(bench: Bench) -> list[Table]:
         wire.close()
     cold = bench.interleave(
         bench.pick(9, 3),
-        {name: _starter(field[key]) for name, key in names.items()},
+        {name: starter(field[key]) for name, key in names.items()},
         "whitelists, start-up",
     )
     table = Table(
@@ -66,20 +65,6 @@ def whitelist(bench: Bench) -> list[Table]:
 
 def _repeat(wire: Wire, batch: list[bytes]) -> Callable[[], Load]:
     return lambda: alone(wire, batch)
-
-
-def _starter(contender: Spawned) -> Callable[[], float]:
-    request = traffic.request(0)
-
-    def start() -> float:
-        begin = time.perf_counter()
-        wire = contender.spawn()
-        wire.ask(request)
-        end = time.perf_counter()
-        wire.close()
-        return end - begin
-
-    return start
 
 
 class Filled:

@@ -11,7 +11,7 @@ from greylist.commands.database import acting_as_owner, opened, walk
 from greylist.commands.finding import Finding
 from greylist.store import StoreError
 from greylist.store.aside import copies
-from greylist.store.directory import check, lock_path
+from greylist.store.directory import check, lock_path, user
 from greylist.store.environment import Damaged, check_file
 from greylist.store.record import SIZE, Record
 from greylist.triplet import Triplet
@@ -70,16 +70,7 @@ def _directory(directory: str) -> Finding:
     if mode & 0o077:
         text = f"{directory} can be read by others (mode {mode:04o}): who writes to whom"
         return Finding("warning", "directory", text, f"chmod 0700 {directory}")
-    return Finding("ok", "directory", f"{directory}, mode {mode:04o}, owner {_user(status.st_uid)}")
-
-
-def _user(uid: int) -> str:
-    import pwd
-
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return str(uid)
+    return Finding("ok", "directory", f"{directory}, mode {mode:04o}, owner {user(status.st_uid)}")
 
 
 def _disk(directory: str) -> Findings:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from greylist.log import Log
 from greylist.store import StoreError
 from greylist.store.berkeley import BerkeleyStore
-from greylist.store.directory import check, import_all, lock_path
+from greylist.store.directory import check, group, import_all, lock_path
 from greylist.store.patient import PatientLock
 
 if TYPE_CHECKING:
@@ -77,15 +77,15 @@ def acting_as_owner(directory: str) -> Iterator[None]:
         yield
         return
     import_all()
-    groups, group = os.getgroups(), os.getegid()
+    groups, gid = os.getgroups(), os.getegid()
     os.setgroups([])
-    os.setegid(status.st_gid)
+    os.setegid(group(status.st_uid))
     os.seteuid(status.st_uid)
     try:
         yield
     finally:
         os.seteuid(0)
-        os.setegid(group)
+        os.setegid(gid)
         os.setgroups(groups)
 
 

@@ -45,7 +45,7 @@ def check(path: str) -> None:
         _create(lock_path(path))
     except FileNotFoundError:
         raise StoreError(
-            f"{directory} does not exist; mend it: install -d -o {_user()} -m 0700 {directory}"
+            f"{directory} does not exist; mend it: install -d -o {user()} -m 0700 {directory}"
         ) from None
     except OSError as error:
         raise StoreError(f"{error.filename or path}: {error.strerror}") from error
@@ -71,9 +71,9 @@ def _create(path: str) -> None:
 
 
 def _refuse_owner(path: str, owner: int) -> None:
-    user = _user()
+    name = user()
     raise StoreError(
-        f"{path} belongs to {_user(owner)}, not to {user}; mend it: chown {user} {path}"
+        f"{path} belongs to {user(owner)}, not to {name}; mend it: chown {name} {path}"
     )
 
 
@@ -89,19 +89,24 @@ def import_all() -> None:
 
 
 def _become(uid: int) -> None:
-    import pwd
-
     import_all()
-    try:
-        gid = pwd.getpwuid(uid).pw_gid
-    except KeyError:
-        gid = uid
     os.setgroups([])
-    os.setgid(gid)
+    os.setgid(group(uid))
     os.setuid(uid)
 
 
-def _user(uid: int | None = None) -> str:
+def group(uid: int) -> int:
+    """Return a user's own group: a directory's may be one that may do less."""
+    import pwd
+
+    try:
+        return pwd.getpwuid(uid).pw_gid
+    except KeyError:
+        return uid
+
+
+def user(uid: int | None = None) -> str:
+    """Return the name of a user, or of the one that this process acts as, or else its number."""
     import pwd
 
     uid = os.geteuid() if uid is None else uid
