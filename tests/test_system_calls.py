@@ -20,9 +20,8 @@ MOST = {
     "read": 1,  # the request
     "newfstatat": 2,  # have the settings or the whitelist changed?
     "flock": 2,
-    "pread64": 1,  # the record: is the environment the one that we know?
-    "pwrite64": 3,  # dirty, libdb's log, clean
-    "setitimer": 2,  # the watchdog, on and off
+    "alarm": 2,  # the watchdog, on and off
+    "pwrite64": 1,  # libdb's log
     "write": 1,  # the reply
     # The log line; where no daemon listens, syslog(3) looks for one each time.
     "getpid": 1,

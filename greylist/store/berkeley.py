@@ -17,7 +17,7 @@ from greylist.store.environment import (
     open_database,
     open_environment,
 )
-from greylist.store.record import SIZE, Record, boot_identity
+from greylist.store.record import SIZE, Record, boot_identity, share
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,10 +30,10 @@ if TYPE_CHECKING:
 else:
     import _signal as signal
 
-WATCHDOG = 5.0
+WATCHDOG = 5
 """Seconds after which a transaction hangs: libdb can loop for ever on a damaged page."""
 
-WATCHDOG_SYNC = 60.0
+WATCHDOG_SYNC = 60
 """The same for what waits for the disk: a checkpoint, or a durable commit."""
 
 JOIN, RECOVER, SET_ASIDE = range(3)
@@ -108,6 +108,10 @@ class BerkeleyStore:
         self._durable = durable
         self._watchdog = WATCHDOG_SYNC if durable else WATCHDOG
         self._record = os.open(lock_path(path), os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            self._shared = share(self._record)
+        except OSError as error:
+            raise StoreError(f"{lock_path(path)}: {error.strerror}") from error
         self._clean = self._dirty = b"not attached"
         self._environment: Any = None
         self._entries: Any = None
@@ -122,7 +126,7 @@ class BerkeleyStore:
         """
         self._lock.acquire()
         try:
-            if os.pread(self._record, SIZE, 0) == self._clean:
+            if self._shared[:] == self._clean:
                 try:
                     return self._run(function)
                 except _ERRORS as error:
@@ -149,8 +153,8 @@ class BerkeleyStore:
 
     def _run(self, function: Callable[[Entries], T]) -> T:
         """Run the function in a transaction, under the watchdog, between dirty and clean."""
-        os.pwrite(self._record, self._dirty, 0)
-        signal.setitimer(signal.ITIMER_REAL, self._watchdog)
+        self._shared[:] = self._dirty
+        signal.alarm(self._watchdog)
         try:
             transaction = self._environment.txn_begin()
             try:
@@ -163,8 +167,8 @@ class BerkeleyStore:
             if self._count >= CHECKPOINT_EVERY and not self._checkpoint():
                 return result  # which stands, but the record stays dirty
         finally:
-            signal.setitimer(signal.ITIMER_REAL, 0)
-        os.pwrite(self._record, self._clean, 0)
+            signal.alarm(0)
+        self._shared[:] = self._clean
         return result
 
     def _call(self, function: Callable[[Entries], T], transaction: Any) -> T:
@@ -175,12 +179,12 @@ class BerkeleyStore:
             raise
         except BaseException:
             transaction.abort()
-            os.pwrite(self._record, self._clean, 0)
+            self._shared[:] = self._clean
             raise
 
     def _checkpoint(self) -> bool:
         self._count = 0
-        signal.setitimer(signal.ITIMER_REAL, WATCHDOG_SYNC)
+        signal.alarm(WATCHDOG_SYNC)
         try:
             self._environment.txn_checkpoint(CHECKPOINT_KBYTES, CHECKPOINT_MINUTES)
         except _ERRORS as error:
@@ -203,12 +207,12 @@ class BerkeleyStore:
         record.pid = os.getpid()
         self._dirty = record.pack()
         os.pwrite(self._record, self._dirty, 0)
-        signal.setitimer(signal.ITIMER_REAL, WATCHDOG)
+        signal.alarm(WATCHDOG)
         try:
             self._environment = open_environment(self._path, self._durable)
             self._entries = _Entries(open_database(self._environment, self._path))
         finally:
-            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.alarm(0)
         record.dirty = False
         record.pid = record.attempts = 0
         self._clean = record.pack()
@@ -272,7 +276,7 @@ class BerkeleyStore:
         try:
             if identity(self._path) == files:
                 self._attach(SET_ASIDE, RuntimeError(reason))
-                os.pwrite(self._record, self._clean, 0)
+                self._shared[:] = self._clean
         finally:
             self._lock.release()
 
@@ -285,15 +289,15 @@ class BerkeleyStore:
         """
         self._lock.acquire()
         try:
-            if os.pread(self._record, SIZE, 0) == self._clean:
-                os.pwrite(self._record, self._dirty, 0)
-                signal.setitimer(signal.ITIMER_REAL, WATCHDOG_SYNC)
+            if self._shared[:] == self._clean:
+                self._shared[:] = self._dirty
+                signal.alarm(WATCHDOG_SYNC)
                 self._environment.txn_checkpoint(0, 0, db.DB_FORCE)
                 check_pages(self._path)
-                signal.setitimer(signal.ITIMER_REAL, 0)
-                os.pwrite(self._record, self._clean, 0)
+                signal.alarm(0)
+                self._shared[:] = self._clean
         finally:
-            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.alarm(0)
             self._lock.release()
 
     def close(self) -> None:
@@ -306,14 +310,14 @@ class BerkeleyStore:
         except StoreError:
             return  # as if it had died; nothing is lost
         try:
-            if self._environment is None or os.pread(self._record, SIZE, 0) != self._clean:
+            if self._environment is None or self._shared[:] != self._clean:
                 return
-            os.pwrite(self._record, self._dirty, 0)
-            signal.setitimer(signal.ITIMER_REAL, WATCHDOG)
+            self._shared[:] = self._dirty
+            signal.alarm(WATCHDOG)
             self._entries.database.close(db.DB_NOSYNC)
             self._environment.close()
-            signal.setitimer(signal.ITIMER_REAL, 0)
-            os.pwrite(self._record, self._clean, 0)
+            signal.alarm(0)
+            self._shared[:] = self._clean
         except _ERRORS as error:
             self._log.warning(f"{self._path}: {error}")
         finally:

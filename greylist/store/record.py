@@ -4,9 +4,17 @@ record :== "greylist 1" SP name "=" value ... LF, padded with spaces to SIZE byt
 
 A writer marks the record dirty before it touches the environment and clean when it is done,
 so whoever takes the lock and finds it dirty knows that the last holder died inside.
+
+A transaction reads the record once and writes it twice, in memory that all processes share:
+that takes a tenth of what three system calls take. A signal can cut such a copy in two, so the
+mark stands first and has a fixed width: of two records that differ in nothing else, any mixture
+is one that says dirty or clean. Who changes more than the mark uses pwrite(2), which is whole.
 """
 
 from __future__ import annotations
+
+import mmap
+import os
 
 SIZE = 256
 """Bytes of a record, written at once."""
@@ -40,11 +48,11 @@ class Record:
 
     def pack(self) -> bytes:
         """Return the bytes that stand in the file."""
-        text = b"%s generation=%d dirty=%d pid=%d attempts=%d recovered=%d boot=%s files=%s" % (
+        text = b"%s dirty=%d pid=%010d generation=%d attempts=%d recovered=%d boot=%s files=%s" % (
             _MAGIC,
-            self.generation,
             self.dirty,
             self.pid,
+            self.generation,
             self.attempts,
             self.recovered,
             self.boot,
@@ -76,6 +84,17 @@ class Record:
         if len(record.pack()) != SIZE:
             raise ValueError("no record")
         return record
+
+
+def share(descriptor: int) -> mmap.mmap:
+    """Return the record of a lock file as memory that all processes share.
+
+    Raises:
+        OSError: the file is too short, and the disk has no room for more.
+    """
+    if os.fstat(descriptor).st_size < SIZE:
+        os.posix_fallocate(descriptor, 0, SIZE)
+    return mmap.mmap(descriptor, SIZE)
 
 
 def boot_identity() -> bytes:

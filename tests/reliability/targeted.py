@@ -1,5 +1,7 @@
 """Kill a filter at each of its write-like system calls in turn, or make that call fail.
 
+The marks in the record are no calls; the watchdog's are, which stand between them.
+
 python -m tests.reliability.targeted [--every 1] [--scenario NAME] [--errors]
 
 strace(1) does it: the N-th call of a kind, in the filter or in the child that recovers.
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
 
     from tests.reliability.harness import FilterProcess
 
-CALLS = "write pwrite64 fallocate rename unlink mkdir fsync fdatasync ftruncate".split()
+CALLS = "write pwrite64 alarm fallocate rename unlink mkdir fsync fdatasync ftruncate".split()
 ERRORS = [
     ("pwrite64", "ENOSPC"), ("write", "ENOSPC"), ("fallocate", "ENOSPC"), ("pwrite64", "EIO"),
     ("write", "EIO"), ("fsync", "EIO"), ("fdatasync", "EIO"), ("openat", "EIO"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _signal
 import os
 import resource
 import signal
@@ -138,7 +139,7 @@ def test_stopped_holder(house):
 
     pid = os.fork()
     if pid == 0:
-        signal.setitimer = lambda *_: None  # its own watchdog, which counts on while stopped
+        _signal.alarm = lambda _: None  # its own watchdog, which counts on while stopped
         house.store().transact(stop)
         os._exit(0)
     _, status = os.waitpid(pid, os.WUNTRACED)
@@ -156,6 +157,19 @@ def test_stopped_holder(house):
         os.waitpid(pid, 0)
     assert holder.ask(request(2)), holder.errors()
     holder.end()
+
+
+def test_lock_file_emptied(house):
+    """Who works on ends, as its record has gone from memory; the next one answers, unharmed."""
+    process = house.filter()
+    assert process.ask(request(1))
+    os.truncate(house.path + ".lock", 0)
+    assert process.ask(request(2)) == b""
+    assert process.end() == -signal.SIGBUS
+    _, tries = ask_until_answered(house, request(3), 1)
+    assert tries == 1
+    assert key(1) in house.entries()
+    assert not house.copies()
 
 
 def test_no_polling(house):
