@@ -258,7 +258,8 @@ class _Attempt:
         """Return the decision on a first attempt, and store it; it pays for some purging."""
         entries, settings, now = self.entries, self.settings, self.now
         triplet = Triplet(now)
-        entries.put(name, triplet.pack())
+        stored = triplet.pack()
+        entries.put(name, stored)
         if domain:
             entries.put(_index(name, domain), name.partition(b"/")[0])
 
@@ -266,15 +267,16 @@ class _Attempt:
             return is_stale(name, value, entries, settings, now)
 
         pay(entries, name, now, settings.retry_window, stale)
-        return self.judge(triplet, waiting=True)
+        return self.judge(triplet, stored, waiting=True)
 
     def again(self, name: bytes, before: Triplet) -> Decision:
         """Return the decision on one more attempt, and store it."""
         triplet = before.again(self.now)
-        self.entries.put(name, triplet.pack())
-        return self.judge(triplet, before.is_waiting(self.settings.delay))
+        stored = triplet.pack()
+        self.entries.put(name, stored)
+        return self.judge(triplet, stored, before.is_waiting(self.settings.delay))
 
-    def judge(self, triplet: Triplet, waiting: bool) -> Decision:
+    def judge(self, triplet: Triplet, stored: bytes, waiting: bool) -> Decision:
         """Return the decision on a triplet, this attempt included, that was waiting or not."""
         age = self.now - triplet.ctime
         missing = self.settings.delay - age
@@ -287,7 +289,7 @@ class _Attempt:
             decision = Decision(self.header(age), "pass", f"triplet found, delay={age}")
         else:
             decision = Decision(PASS, "pass", "triplet found")
-        decision.stored, decision.age = triplet.pack(), age
+        decision.stored, decision.age = stored, age
         return decision
 
     def header(self, age: int) -> bytes:
