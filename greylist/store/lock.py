@@ -16,12 +16,12 @@ else:
     import _signal as signal  # the public module builds enums: 3 ms of every start-up
 
 
-YIELDS = 20
-NAPS = 100
-NAP = 0.0003
+YIELDS = 5
+NAPS = 20
+NAP = 0.0001
 """How often to look again before queueing in the kernel, first at once, then after so many
 seconds. A transaction is over in 15 µs, less than it takes to be woken up: with 32 busy filters
-the queue alone halves their throughput."""
+the queue alone halves their throughput. With longer naps or more yields, some starve."""
 
 
 class _TimedOut(StoreError):
