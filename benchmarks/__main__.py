@@ -12,7 +12,7 @@ import tempfile
 import time
 
 from benchmarks import contenders, loader, packages
-from benchmarks.bench import Bench, Table
+from benchmarks.bench import Bench, Table, one_processor
 from benchmarks.rows import alone, data, smtp, together
 
 ROWS = {
@@ -54,7 +54,8 @@ def main() -> int:
     tables: list[Table] = []
     try:
         machine = packages.machine(directory)
-        bench.sink.start()
+        with one_processor():
+            bench.sink.start()
         for name in arguments.rows or ROWS:
             for table in _measure(name, bench):
                 print(table.text(), flush=True)

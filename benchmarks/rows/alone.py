@@ -6,7 +6,7 @@ import time
 from statistics import median
 
 from benchmarks import contenders, traffic
-from benchmarks.bench import Table, micro, milli, rate, times, wait
+from benchmarks.bench import Table, micro, milli, one_processor, rate, times, wait
 from benchmarks.loader import alone
 
 TYPE_CHECKING = False
@@ -21,6 +21,7 @@ PORT = 28125
 """The first of a few TCP ports on the loopback address."""
 
 
+@one_processor()
 def cold(bench: Bench) -> list[Table]:
     """Measure from spawn to the first answer."""
     whitelist = traffic.whitelist(200)
@@ -65,6 +66,7 @@ def starter(contender: Spawned) -> Callable[[], float]:
     return start
 
 
+@one_processor()
 def warm(bench: Bench) -> list[Table]:
     """Measure one busy connection, first as everyone logs by default, then without logging."""
     return [_warm(bench, logs=True), _warm(bench, logs=False)]
@@ -145,6 +147,7 @@ def _compare(title: str, seen: dict[str, list[Load]], note: str) -> Table:
     return table
 
 
+@one_processor()
 def durable(bench: Bench) -> list[Table]:
     """Measure ``durable = yes`` beside postgrey, which syncs every commit."""
     whitelist = traffic.whitelist(200)
@@ -165,6 +168,7 @@ def _loader(wire: Wire, batch: list[bytes]) -> Callable[[], Load]:
     return lambda: alone(wire, batch)
 
 
+@one_processor()
 def transports(bench: Bench) -> list[Table]:
     """Measure pipes, unix and TCP sockets: what the road costs, whoever is at its end."""
     whitelist = traffic.whitelist(200)

@@ -10,7 +10,7 @@ from functools import partial
 from statistics import median
 
 from benchmarks import contenders, traffic
-from benchmarks.bench import Table, micro, milli, rate, times, wait
+from benchmarks.bench import Table, micro, milli, one_processor, rate, times, wait
 from benchmarks.loader import Load, LoadError, alone, together
 from benchmarks.rows.alone import starter
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from benchmarks.loader import Wire
 
 
+@one_processor()
 def whitelist(bench: Bench) -> list[Table]:
     """Measure whitelists of 10, 200 and 5,000 lines."""
     sizes = 10, 200, 5000
@@ -96,6 +97,7 @@ def filled(bench: Bench, count: int) -> Filled:
     return bench.databases[count]
 
 
+@one_processor()
 def size(bench: Bench) -> list[Table]:
     """Measure databases of 10^3, 10^5, 10^6 and, in a full run, 10^7 triplets."""
     counts = bench.pick([10**3, 10**5, 10**6], [10**3, 10**5])

@@ -37,7 +37,8 @@ def connections(bench: Bench) -> list[Table]:
 
 
 def _connections(bench: Bench, field: list[Contender], count: int) -> Table:
-    seconds = bench.pick(1.5, 0.5)
+    # Long enough for a hundred turns each: the scheduler's slices are not what is asked for.
+    seconds = bench.pick(max(1.5, count * 0.05), 0.5)
     wires = {contender.name: _open(contender, count) for contender in field}
     try:
         runs = {name: _loader(some, seconds) for name, some in wires.items()}
