@@ -12,7 +12,8 @@ from greylist.commands.finding import Finding
 from greylist.store import StoreError
 from greylist.store.aside import copies
 from greylist.store.directory import check, lock_path, user
-from greylist.store.environment import Damaged, check_file
+from greylist.store.environment import Damaged
+from greylist.store.pages import check_file
 from greylist.store.record import SIZE, Record
 from greylist.triplet import Triplet
 

@@ -25,7 +25,8 @@ from bsddb3 import db
 
 from greylist.networks import network, parse_address
 from greylist.sender import normalize
-from greylist.store.environment import Damaged, check_file
+from greylist.store.environment import Damaged
+from greylist.store.pages import check_file
 from greylist.triplet import Triplet, key
 
 if TYPE_CHECKING:

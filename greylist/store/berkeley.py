@@ -11,7 +11,6 @@ from greylist.store.directory import lock_path
 from greylist.store.environment import (
     CHECKPOINT_KBYTES,
     CHECKPOINT_MINUTES,
-    check_pages,
     identity,
     keep,
     open_database,
@@ -287,6 +286,8 @@ class BerkeleyStore:
             Damaged, db.DBError: one is not.
             StoreError: the lock cannot be had.
         """
+        from greylist.store.pages import check_pages  # cold
+
         self._lock.acquire()
         try:
             if self._shared[:] == self._clean:

@@ -15,7 +15,8 @@ from bsddb3 import db
 
 from greylist.store import StoreError, repair
 from greylist.store.aside import resume, set_aside, to_salvage
-from greylist.store.environment import Damaged, discard_log, home, identity, prepare
+from greylist.store.environment import Damaged, home, identity
+from greylist.store.prepare import discard_log, prepare
 from greylist.store.record import Record, boot_identity
 
 TYPE_CHECKING = False

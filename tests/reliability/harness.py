@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 
 from greylist.log import Log
 from greylist.purge import RECORD as PURGE
-from greylist.store import environment
 from greylist.store.aside import copies
 from greylist.store.berkeley import BerkeleyStore
 from greylist.store.directory import check, lock_path
 from greylist.store.lock import KernelLock
+from greylist.store.prepare import prepare
 from greylist.store.record import SIZE, Record
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ class House:
 
     def verify(self) -> None:
         """Recover, write everything out, and have libdb's own verification look at it."""
-        environment.prepare(self.path, durable=False)
+        prepare(self.path, durable=False)
         subprocess.run([VERIFY, "-q", self.path], check=True, timeout=60)
 
 

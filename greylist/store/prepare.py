@@ -1,0 +1,184 @@
+"""An environment made fit for use: recovered from its log, or new, and its database whole."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+
+from bsddb3 import db
+
+from greylist.store.environment import (
+    CACHE,
+    Damaged,
+    home,
+    keep,
+    open_database,
+    open_environment,
+)
+from greylist.store.pages import check_file, check_pages
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+_OLD = "old."
+"""Before the name of a region of a generation that died."""
+
+_NO_CHANGES = {2, 11}
+"""The types of log records that recovery writes: DB___dbreg_register and DB___txn_ckp."""
+
+_REGIONS = {"__db.001": 2 << 20, "__db.002": 1 << 20, "__db.003": CACHE * 3 // 2}
+"""Bytes to which the files of the shared regions may grow: environment, log and cache."""
+
+_ROOM = 64 << 20
+"""Bytes of free disk with which the old regions can be kept during a recovery."""
+
+
+def prepare(path: str, durable: bool, new: bool = False) -> None:
+    """Recover the environment, or make a new one, and see that the database opens in it.
+
+    Nobody else may be in it. This may take long, hang or crash when the files are damaged, so
+    it is run in a process of its own.
+
+    Args:
+        path: the database.
+        durable: as for ``open_environment``.
+        new: no database has ever been completed here.
+
+    Raises:
+        Damaged, db.DBError, OSError: it cannot be done.
+    """
+    directory = home(path)
+    exists = check_file(path)
+    os.makedirs(directory, 0o700, exist_ok=True)
+    logs = [
+        int(name[4:]) for name in os.listdir(directory) if name[:4] == "log." and name[4:].isdigit()
+    ]
+    if logs and not exists:
+        raise Damaged("a log without its database")
+    _clear(path, exists)
+    if exists and not logs:
+        _forget_log(path)
+    environment = open_environment(path, durable, recover=True)
+    if exists and not os.path.lexists(path):
+        if not new:
+            raise Damaged("recovery deleted it")
+        exists = False  # as it undid a creation that was not completed
+    database = open_database(environment, path, create=not exists)
+    database.get(b"")
+    _rescue(database, _Logged(environment, min(logs, default=0)), directory)
+    environment.txn_checkpoint(0, 0, db.DB_FORCE)
+    database.close()
+    environment.close()
+    check_pages(path)
+    _reserve(directory)
+    for name in _old_regions(directory):
+        os.unlink(name)
+
+
+def _old_regions(directory: str) -> list[str]:
+    names = sorted(os.listdir(directory))
+    return [os.path.join(directory, name) for name in names if name.startswith(_OLD)]
+
+
+def _rescue(database: Any, logged: _Logged, directory: str) -> None:
+    """Take over what the old cache knows of and the log does not.
+
+    libdb takes the first unreadable record for the end of the log, so a damaged log silently
+    loses what follows, and with it the end of a transaction that began before: if the log lacks
+    the last change of any page, all pages are looked at. The dead process's own update, which
+    was not answered, is rescued with the rest and does no harm.
+    """
+    from greylist.store.merge import merged
+    from greylist.store.salvage import leaves, scan
+
+    regions = _old_regions(directory)
+    if all(position in logged for region in regions for position, _ in leaves(region)):
+        return
+    now = int(time.time())
+    transaction = keep(logged.environment.txn_begin())
+    for region in regions:
+        for key, value in scan(region):
+            new = merged(key, value, database.get(key, None, transaction), now)
+            if new is not None:
+                database.put(key, new, transaction)
+    transaction.commit()
+
+
+class _Logged:
+    """The positions in the log at which the change of a page is recorded."""
+
+    def __init__(self, environment: Any, first: int) -> None:
+        """Args: first: the number of the first log file before the recovery."""
+        self.environment = environment
+        self.cursor = environment.log_cursor()
+        self.first = first
+        self.known: dict[tuple[int, int], bool] = {}
+
+    def __contains__(self, position: tuple[int, int]) -> bool:
+        if position not in self.known:
+            self.known[position] = position[0] < self.first or self._look(position)
+        return self.known[position]
+
+    def _look(self, position: tuple[int, int]) -> bool:
+        try:
+            found = self.cursor.set(position)
+        except (db.DBError, OverflowError):  # the latter for what only looks like a page
+            return False
+        # The recovery itself has written some since: a checkpoint, the names of the files.
+        return bool(found) and int.from_bytes(found[1][:4], sys.byteorder) not in _NO_CHANGES
+
+
+def _clear(path: str, exists: bool) -> None:
+    """Take away what dead processes left behind.
+
+    The regions may be anything. They are kept until the recovery has succeeded, as the cache
+    has pages that can be salvaged. A temporary file of a death in first creation would make
+    each later creation wait 100 s.
+    """
+    directory = home(path)
+    space = os.statvfs(directory)
+    room = space.f_bavail * space.f_frsize >= _ROOM
+    for name in os.listdir(directory):
+        if name.startswith("__db."):
+            region = os.path.join(directory, name)
+            old = os.path.join(directory, _OLD + name)
+            if room and not os.path.lexists(old):
+                os.rename(region, old)
+            else:
+                os.unlink(region)
+    parent, base = os.path.split(path)
+    for name in (f"__db.{base}", base if not exists else ""):
+        if name and os.path.lexists(os.path.join(parent, name)):
+            os.unlink(os.path.join(parent, name))
+
+
+def discard_log(path: str) -> None:
+    """Delete the log of a database that has none of its own in it."""
+    directory = home(path)
+    for name in os.listdir(directory) if os.path.isdir(directory) else ():
+        if name.startswith("log."):
+            os.unlink(os.path.join(directory, name))
+
+
+def _forget_log(path: str) -> None:
+    """Make the database's pages forget the positions in a log that it came without.
+
+    The environment has no log of its own yet, so a death in here leads here again.
+    """
+    environment = db.DBEnv()
+    environment.open(home(path), db.DB_CREATE | db.DB_PRIVATE | db.DB_INIT_MPOOL, 0o600)
+    environment.lsn_reset(os.path.join("..", os.path.basename(path)), 0)
+    environment.close()
+    with open(path, "rb+", buffering=0) as file:
+        os.fsync(file.fileno())
+
+
+def _reserve(directory: str) -> None:
+    """Give the regions their blocks now: on a full disk, a sparse page is a SIGBUS."""
+    for name, size in _REGIONS.items():
+        path = os.path.join(directory, name)
+        if os.path.exists(path):
+            with open(path, "r+b", buffering=0) as file:
+                os.posix_fallocate(file.fileno(), 0, max(size, os.fstat(file.fileno()).st_size))
