@@ -53,6 +53,7 @@ smtpd_client_connection_count_limit = 0
 smtpd_error_sleep_time = 0
 default_process_limit = 100
 syslog_name = greylist-bench
+export_environment = {environment}
 """
 
 _MASTER = """\
@@ -85,6 +86,7 @@ class Postfix:
         self.home = home
         self.restrictions: dict[str, str] = {}
         self._services: list[str] = []
+        self._environment: dict[str, str] = {}
         for name in "etc", "queue", "data":
             os.makedirs(os.path.join(home, name), 0o755)
         shutil.chown(os.path.join(home, "data"), "postfix")
@@ -93,8 +95,8 @@ class Postfix:
     def spawn(self, contender: Spawned) -> None:
         """Have a contender's filters spawned, and a listener that asks them."""
         service = f"policy{len(self._services)}"
-        variables = [f"{name}={value}" for name, value in contender.environment.items()]
-        argv = " ".join(["/usr/bin/env", *variables, *contender.argv])
+        self._environment |= contender.environment
+        argv = " ".join(contender.argv)
         self._services.append(_SPAWN.format(name=service, user=USER, argv=argv))
         self.restrictions[contender.name] = f"check_policy_service unix:private/{service}"
 
@@ -106,7 +108,8 @@ class Postfix:
         """Run until ``stop``."""
         etc = os.path.join(self.home, "etc")
         with open(os.path.join(etc, "main.cf"), "w", encoding="utf-8") as file:
-            file.write(_MAIN.format(home=self.home))
+            variables = [f"{name}={value}" for name, value in self._environment.items()]
+            file.write(_MAIN.format(home=self.home, environment=" ".join(variables)))
         with open(os.path.join(etc, "master.cf"), "w", encoding="utf-8") as file:
             file.write(_MASTER + "".join(self._services))
             file.writelines(
