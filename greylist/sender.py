@@ -14,21 +14,14 @@ A tag of the day or the number of a mailing list's message would make each mail 
 
 from __future__ import annotations
 
-import re2
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
-
 _TELLING = b"0123456789=+"
 _HEX = b"0123456789abcdef"
 _SEPARATORS = (b"=", b"+", b"-")
 _WORDS = bytes(code if chr(code).isalnum() and code < 128 else 32 for code in range(256))
 """Turns into spaces what parts one word from the next."""
 
-_IDENTIFIER = rb"\b(?:[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9]+|[0-9a-f]{8,})\b"
-
-_identifier: Any = None
+_UUID = [8, 4, 4, 4, 12]
+"""How many hexadecimal digits are between its hyphens (RFC 9562, section 4)."""
 
 
 def normalize(sender: bytes) -> bytes:
@@ -82,20 +75,24 @@ def _srs1(local: bytes) -> bytes:
 
 def _mask(local: bytes) -> bytes:
     """Return a local part with ``#`` for each identifier."""
-    # What an expression costs is saved where no word can be an identifier.
-    if not any(
-        word.isdigit() or (len(word) >= 8 and not word.strip(_HEX))
-        for word in local.translate(_WORDS).split()
-    ):
+    words = local.translate(_WORDS).split(b" ")
+    if not any(map(_is_identifier, words)):
         return local
-    global _identifier  # noqa: PLW0603 - compiled when the first sender needs it
-    if _identifier is None:
-        options = re2.Options()
-        options.encoding = re2.Options.Encoding.LATIN1
-        options.log_errors = False
-        _identifier = re2.compile(_IDENTIFIER, options)
-    if b"_" not in local:
-        masked: bytes = _identifier.sub(b"#", local)
-        return masked
-    # An underscore parts words as well, which ``\b`` does not know.
-    return b"_".join([_identifier.sub(b"#", part) for part in local.split(b"_")])
+    masked, place = b"", 0
+    while words:
+        uuid = [len(word) for word in words[:5]] == _UUID and _is_uuid(local[place : place + 36])
+        length = 36 if uuid else len(words[0])
+        masked += b"#" if uuid or _is_identifier(words[0]) else words[0]
+        # What follows, if it is not the end, is no part of a word.
+        place += length + 1
+        masked += local[place - 1 : place]
+        del words[: 5 if uuid else 1]
+    return masked
+
+
+def _is_identifier(word: bytes) -> bool:
+    return word.isdigit() or (len(word) >= 8 and not word.strip(_HEX))
+
+
+def _is_uuid(text: bytes) -> bool:
+    return text.count(b"-") == len(_UUID) - 1 and not text.strip(_HEX + b"-")

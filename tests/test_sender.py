@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import re
+
 import hypothesis
 import pytest
 from hypothesis import given
@@ -83,6 +85,32 @@ def test_one_sender(one, other, expected):
 def test_other_senders(sender, expected):
     """A name, a word with a digit in it, the domain and the null sender stay as they are."""
     assert normalize(sender) == expected
+
+
+IDENTIFIER = re.compile(rb"\b(?:[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9]+|[0-9a-f]{8,})\b")
+UUID = b"1a2b3c4d-5e6f-7890-abcd-ef0123456789"
+WORDS = [
+    b"1",
+    b"1234",
+    b"abcd",
+    b"deadbeef",
+    b"123456abcdef",
+    b"z",
+    b"-",
+    b"--",
+    b"_",
+    b".",
+    b"\xe9",
+]
+
+
+@hypothesis.settings(deadline=None)
+@given(st.lists(st.sampled_from([*WORDS, UUID, UUID.replace(b"-", b".")])).map(b"".join))
+def test_identifiers(local):
+    """What becomes a number sign is what an expression says, an underscore parting words."""
+    local = b"no-1-" + local  # not one word, which might be a name
+    expected = b"_".join(IDENTIFIER.sub(b"#", part) for part in local.split(b"_"))
+    assert normalize(local + b"@example.com") == expected + b"@example.com"
 
 
 @hypothesis.settings(deadline=None)
