@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 
-from bsddb3 import db
-
+from greylist.extensions import extension
 from greylist.store import StoreError
 from greylist.store.directory import lock_path
 from greylist.store.environment import (
@@ -28,6 +27,8 @@ if TYPE_CHECKING:
     from greylist.store import Entries, Lock, T
 else:
     import _signal as signal
+
+db = extension("bsddb3", "_pybsddb")
 
 WATCHDOG = 5
 """Seconds after which a transaction hangs: libdb can loop for ever on a damaged page."""

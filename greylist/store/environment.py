@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import os
 
-from bsddb3 import db
+from greylist.extensions import extension
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
+
+db = extension("bsddb3", "_pybsddb")
 
 CACHE = 4 << 20
 """Bytes of the cache that all filters share."""

@@ -6,8 +6,7 @@ import os
 import sys
 import time
 
-from bsddb3 import db
-
+from greylist.extensions import extension
 from greylist.store.environment import (
     CACHE,
     Damaged,
@@ -21,6 +20,8 @@ from greylist.store.pages import check_file, check_pages
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
+
+db = extension("bsddb3", "_pybsddb")
 
 _OLD = "old."
 """Before the name of a region of a generation that died."""

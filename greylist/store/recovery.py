@@ -11,8 +11,7 @@ import mmap
 import os
 import time
 
-from bsddb3 import db
-
+from greylist.extensions import extension
 from greylist.store import StoreError, repair
 from greylist.store.aside import resume, set_aside, to_salvage
 from greylist.store.environment import Damaged, home, identity
@@ -27,6 +26,8 @@ if TYPE_CHECKING:
     from greylist.log import Log
 else:
     import _signal as signal
+
+db = extension("bsddb3", "_pybsddb")
 
 CPU_SECONDS = 5
 """A recovery reads a few MiB of log: one that computes for longer loops on a damaged page."""
