@@ -6,7 +6,7 @@ for ``client_address``, a network. A ``#`` starts a comment wherever it stands.
 
 from __future__ import annotations
 
-import re2
+from greylist.expressions import escape
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -69,5 +69,4 @@ def _quote(text: bytes, what: bytes) -> bytes:
     """Return a pattern for this text, which has no white space in it."""
     if len(text.split()) != 1 or b"/" in text:
         raise ValueError(f"not {what.decode()}")
-    quoted: bytes = re2.escape(text)
-    return quoted
+    return escape(text)

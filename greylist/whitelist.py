@@ -11,16 +11,14 @@ match no ``client_name=``.
 
 from __future__ import annotations
 
-import re2
-
 from greylist.file import File
 from greylist.networks import Networks
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import re
     from collections.abc import Callable
 
+    from greylist.expressions import Expressions
     from greylist.protocol import Request
 
     Rule = tuple[bytes, bytes]
@@ -35,9 +33,6 @@ ATTRIBUTES = frozenset(
     b"mail_version".split()
 )
 """What a line can name (Postfix, SMTPD_POLICY_README, up to 3.8)."""
-
-_MEMORY = 64 << 20
-"""Bytes that RE2 may use at most: 5,000 lines take about 10 MiB."""
 
 
 class Line(bytes):
@@ -73,70 +68,6 @@ def rule(line: bytes) -> Rule | None:
     return name, value
 
 
-def _options() -> re2.Options:
-    options = re2.Options()
-    options.encoding = re2.Options.Encoding.LATIN1  # bytes, of whatever encoding
-    options.case_sensitive = False
-    options.never_capture = True
-    options.log_errors = False  # standard error is Postfix's, see filter.py
-    options.max_mem = _MEMORY
-    return options
-
-
-class Expressions:
-    """Regular expressions about one attribute.
-
-    RE2 matches all of them at once, in time linear in the subject's length whatever they are.
-    What RE2 cannot express (look-around, back-references) is left to ``re``, line by line.
-    """
-
-    __slots__ = ("_lines", "_set", "_slow")
-
-    def __init__(self) -> None:
-        self._lines: list[Line] = []
-        self._slow: list[tuple[Line, re.Pattern[bytes]]] = []
-        self._set = re2.Set.SearchSet(_options())
-
-    def add(self, pattern: bytes, line: Line) -> None:
-        """Add an expression that stands for this line.
-
-        Raises:
-            ValueError: it is none.
-        """
-        try:
-            self._set.Add(pattern)
-        except re2.error:
-            import re  # 5 ms of start-up that most whitelists need not pay
-
-            try:
-                self._slow.append((line, re.compile(pattern, re.IGNORECASE)))
-            except (re.error, RecursionError, OverflowError) as error:
-                raise ValueError(str(error)) from error
-        else:
-            self._lines.append(line)
-
-    @property
-    def slow(self) -> list[Line]:
-        """The lines that RE2 cannot express."""
-        return [line for line, _ in self._slow]
-
-    def compile(self) -> None:
-        """Make ready for matching; no more can be added."""
-        if self._lines:
-            self._set.Compile()
-
-    def match(self, subject: bytes) -> Line | None:
-        """Return the first line that matches the subject, or nothing."""
-        if self._lines:
-            found: list[int] | None = self._set.Match(subject)
-            if found:
-                return self._lines[min(found)]
-        for line, pattern in self._slow:
-            if pattern.search(subject):
-                return line
-        return None
-
-
 class Patterns:
     """The compiled lines of a file, the bad ones left out.
 
@@ -169,6 +100,8 @@ class Patterns:
             return
         expressions = self._expressions.get(line.attribute)
         if expressions is None:
+            from greylist.expressions import Expressions  # with RE2: not for networks only
+
             expressions = self._expressions[line.attribute] = Expressions()
         expressions.add(pattern, line)
 

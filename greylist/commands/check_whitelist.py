@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 from greylist.commands import output
 from greylist.commands.database import acting_as_owner
 from greylist.commands.finding import Finding
+from greylist.expressions import Expressions
 from greylist.postgrey import client_rule, recipient_rule
-from greylist.whitelist import Expressions, Line, Patterns, rule
+from greylist.whitelist import Line, Patterns, rule
 
 if TYPE_CHECKING:
     from greylist.commands.finding import Findings

@@ -78,10 +78,11 @@ def _refuse_owner(path: str, owner: int) -> None:
 
 
 def import_all() -> None:
-    """Import what the store needs now and then, before root becomes somebody else.
+    """Import what is needed now and then, before root becomes somebody else.
 
     The program may lie in a home that only root can enter.
     """
+    import greylist.expressions
     import greylist.store.berkeley
     import greylist.store.merge
     import greylist.store.recovery
