@@ -28,10 +28,15 @@ def extension(package: str, name: str) -> Any:
         stand_in = type(sys)(package)
         stand_in.__path__ = [os.path.join(directory, package) for directory in sys.path]
         sys.modules[package] = stand_in
+        flags = sys.getdlopenflags()
+        # Of the thousands of functions in libstdc++ and libdb each is looked up when it is called
+        # first, not all of them now: 4 % of the start-up.
+        sys.setdlopenflags(os.RTLD_LAZY)
         try:
             __import__(full)
         except ImportError:
             pass  # it is elsewhere, or else this comes again
         finally:
+            sys.setdlopenflags(flags)
             del sys.modules[package]
     return sys.modules.get(full) or getattr(__import__(package), name)
