@@ -13,12 +13,12 @@ from __future__ import annotations
 
 from greylist.file import File
 from greylist.networks import Networks
+from greylist.sieve import Sieve
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from greylist.expressions import Expressions
     from greylist.protocol import Request
 
     Rule = tuple[bytes, bytes]
@@ -80,7 +80,7 @@ class Patterns:
     def __init__(self, text: bytes, form: Form = rule, path: str = "") -> None:
         """Args: text: the file's; form: how a line is read; path: the file's name."""
         self.errors: list[tuple[int, str]] = []
-        self._expressions: dict[bytes, Expressions] = {}
+        self._expressions: dict[bytes, Sieve] = {}
         self._networks = Networks()
         for number, content in enumerate(text.split(b"\n"), 1):
             try:
@@ -100,9 +100,7 @@ class Patterns:
             return
         expressions = self._expressions.get(line.attribute)
         if expressions is None:
-            from greylist.expressions import Expressions  # with RE2: not for networks only
-
-            expressions = self._expressions[line.attribute] = Expressions()
+            expressions = self._expressions[line.attribute] = Sieve()
         expressions.add(pattern, line)
 
     def match(self, subject: bytes, request: Request | None = None) -> Line | None:
