@@ -72,7 +72,8 @@ class Sieve:
             words = required(pattern)
             if words:
                 self._lines.append((pattern, line))
-                self._required.setdefault(max(words, key=len), []).append(words)
+                # Under its first word: the last ones of domains are those of many.
+                self._required.setdefault(words[0], []).append(words)
                 return
             self._expressions = self._all()
         self._expressions.add(pattern, line)
