@@ -29,6 +29,7 @@ MOST = {
     "connect": 1,
     "sendto": 1,
     "close": 1,
+    "brk": 2 / WARM,  # wherever the heap's end was, it moves once for the buffers, and back
 }
 
 
