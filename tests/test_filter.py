@@ -280,6 +280,8 @@ class Terminal:
         pid, self.fd = pty.fork()
         if pid == 0:
             os.chdir(place.directory)
+            # A suite in the background of a shell has it ignored.
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
             os.execvpe(SCRIPT, [SCRIPT, *arguments], {**place.environment, "TERM": "dumb"})
         self.pid = pid
 
