@@ -22,7 +22,7 @@ def deferral(request: Request, settings: Settings, missing: int) -> bytes:
     sections 3.3 and 3.8).
     """
     text = settings.reply.encode()
-    if b"%" in text:
+    if "%" in settings.reply:
         domain = request[b"recipient"].rpartition(b"@")[2].translate(_VISIBLE)
         text = text.replace(b"%s", b"%d" % missing).replace(b"%c", request[b"client_address"])
         # Last what a client can choose, so that nothing in it is replaced.
