@@ -213,9 +213,9 @@ class Sqlgrey(Daemon):
         return ["/usr/sbin/sqlgrey", *arguments]
 
 
-def echo(directory: str, address: str | tuple[str, int] = "") -> Spawned:
-    """Return the ceiling."""
-    argv = [sys.executable, "-I", "-S", _ECHO]
+def echo(directory: str, address: str | tuple[str, int] = "", action: str = "dunno") -> Spawned:
+    """Return the ceiling: a filter in Python that does nothing but answer this."""
+    argv = [sys.executable, "-I", "-S", _ECHO, action]
     return Spawned("echo", directory, argv, address=address)
 
 

@@ -92,13 +92,15 @@ def memory(bench: Bench) -> list[Table]:
     table = Table(
         f"Memory: {count} filters serving",
         "| MiB a filter | all of them | greylist ÷ it",
-        "Proportional set size: what processes share is divided among them.",
+        "Proportional set size: what processes share is divided among them. The echo is Python "
+        "itself.",
     )
     sizes = {}
     for contender in (
         contenders.ours(bench.place(), whitelist),
         contenders.greylist_pl(bench.place(), whitelist),
         contenders.packaged_pl(bench.place()),
+        contenders.echo(bench.place()),
     ):
         bench.say(f"memory: {contender.name}")
         contender.start()
