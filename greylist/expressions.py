@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 re2 = extension("re2", "_re2")
 
 _MEMORY = 64 << 20
-"""Bytes that RE2 may use at most: 5,000 lines take about 10 MiB."""
+"""Bytes that RE2 may use for a set at most: 5,000 lines take about 10 MiB."""
 
 
 def _options() -> Any:
@@ -33,19 +33,47 @@ def escape(text: bytes) -> bytes:
     return escaped
 
 
+class _Set:
+    """Expressions that RE2 matches at once."""
+
+    __slots__ = ("lines", "patterns", "set")
+
+    def __init__(self) -> None:
+        self.set = re2.Set(re2.RE2.Anchor.UNANCHORED, _options())
+        self.lines: list[Line] = []
+        self.patterns: list[bytes] = []
+
+    def add(self, pattern: bytes, line: Line) -> bool:
+        """Add an expression, if RE2 can express it; return whether it can."""
+        if self.set.Add(pattern) < 0:
+            return False
+        self.patterns.append(pattern)
+        self.lines.append(line)
+        return True
+
+    def halves(self) -> tuple[_Set, _Set]:
+        """Return two sets with half of the lines each."""
+        first, second = _Set(), _Set()
+        middle = len(self.lines) // 2
+        for number, line in enumerate(self.lines):
+            (first if number < middle else second).add(self.patterns[number], line)
+        return first, second
+
+
 class Expressions:
     """Regular expressions about one attribute.
 
-    RE2 matches all of them at once, in time linear in the subject's length whatever they are.
-    What RE2 cannot express (look-around, back-references) is left to ``re``, line by line.
+    RE2 matches all of them at once, in time linear in the subject's length whatever they are; tens
+    of thousands in several sets, one after the other. What RE2 cannot express (look-around,
+    back-references) is left to ``re``, line by line.
     """
 
-    __slots__ = ("_lines", "_set", "_slow")
+    __slots__ = ("_added", "_sets", "_slow")
 
     def __init__(self) -> None:
-        self._lines: list[Line] = []
+        self._added = _Set()
+        self._sets: list[_Set] = []
         self._slow: list[tuple[Line, re.Pattern[bytes]]] = []
-        self._set = re2.Set(re2.RE2.Anchor.UNANCHORED, _options())
 
     def add(self, pattern: bytes, line: Line) -> None:
         """Add an expression that stands for this line.
@@ -53,15 +81,17 @@ class Expressions:
         Raises:
             ValueError: it is none.
         """
-        if self._set.Add(pattern) >= 0:
-            self._lines.append(line)
-        else:
-            import re  # 5 ms of start-up that most whitelists need not pay
+        if not self._added.add(pattern, line):
+            self._leave(pattern, line)
 
-            try:
-                self._slow.append((line, re.compile(pattern, re.IGNORECASE)))
-            except (re.error, RecursionError, OverflowError) as error:
-                raise ValueError(str(error)) from error
+    def _leave(self, pattern: bytes, line: Line) -> None:
+        """Leave an expression to ``re``."""
+        import re  # 5 ms of start-up that most whitelists need not pay
+
+        try:
+            self._slow.append((line, re.compile(pattern, re.IGNORECASE)))
+        except (re.error, RecursionError, OverflowError) as error:
+            raise ValueError(str(error)) from error
 
     @property
     def slow(self) -> list[Line]:
@@ -70,15 +100,23 @@ class Expressions:
 
     def compile(self) -> None:
         """Make ready for matching; no more can be added."""
-        if self._lines and not self._set.Compile():
-            raise re2.Error("the expressions are too large")
+        pending = [self._added] if self._added.lines else []
+        while pending:
+            one = pending.pop(0)
+            if one.set.Compile():
+                one.patterns.clear()
+                self._sets.append(one)
+            elif len(one.lines) > 1:
+                pending[:0] = one.halves()
+            else:
+                self._leave(one.patterns[0], one.lines[0])
 
     def match(self, subject: bytes) -> Line | None:
         """Return the first line that matches the subject, or nothing."""
-        if self._lines:
-            found: list[int] = self._set.Match(subject)
+        for one in self._sets:
+            found: list[int] = one.set.Match(subject)
             if found:
-                return self._lines[min(found)]
+                return one.lines[min(found)]
         for line, pattern in self._slow:
             if pattern.search(subject):
                 return line

@@ -1,0 +1,57 @@
+"""Many expressions at once, more of them than RE2 takes into one set."""
+
+from __future__ import annotations
+
+import pytest
+
+from greylist import expressions
+from greylist.expressions import Expressions
+from greylist.whitelist import Line, Patterns
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """RE2 with little memory."""
+    monkeypatch.setattr(expressions, "_MEMORY", 1 << 18)
+
+
+def compiled(lines):
+    several = Expressions()
+    for line in lines:
+        several.add(line, Line(line))
+    several.compile()
+    return several
+
+
+def test_several_sets(small):
+    """Lines that are too many for one set match as they would in one, the first one first."""
+    several = compiled([b"(x|y)%d\\.example\\.(net|org)$" % number for number in range(300)])
+    assert len(several._sets) > 2
+    for number in 0, 149, 150, 299:
+        assert several.match(b"Y%d.example.org" % number) == several._sets[0].lines[0].replace(
+            b"0\\", b"%d\\" % number, 1
+        )
+    assert several.match(b"y300.example.org") is None
+    twice = compiled([b"(x|y)%d\\.example\\.(net|org)$" % number for number in range(300)] * 2)
+    assert twice.match(b"y7.example.net") is twice._sets[0].lines[7]
+
+
+def test_line_too_large(small):
+    """A line that RE2 has no memory for is matched all the same."""
+    large = b"[a-z]{900}" * 20 + b"[0-9]"
+    several = compiled([b"(a|b)", large, b"(c|d)"])
+    assert several.slow == [large]
+    assert several.match(b"x" * 18000 + b"7") == large
+    assert several.match(b"-d-") == b"(c|d)"
+    assert several.match(b"x" * 17999 + b"7") is None
+
+
+def test_tens_of_thousands_of_lines():
+    """A whitelist may be as long as it likes."""
+    text = b"".join(b"^(10|11)\\.%d\\.%d[.]?\\d*/\n" % divmod(n, 250) for n in range(40_000))
+    patterns = Patterns(text)
+    assert not patterns.errors
+    line = patterns.match(b"11.159.249.1/sender@example.com/recipient@example.org")
+    assert line is not None
+    assert line.number == 40_000
+    assert patterns.match(b"12.159.249.1/sender@example.com/recipient@example.org") is None
