@@ -1,4 +1,4 @@
-"""What a policy service costs that does nothing: read, answer ``dunno`` or the argument."""
+"""What a policy service costs that does nothing: read, answer its argument."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 
 def main() -> None:
     """Answer until the connection ends."""
-    reply = f"action={sys.argv[1] if len(sys.argv) > 1 else 'dunno'}\n\n".encode()
+    reply = f"action={sys.argv[1]}\n\n".encode()
     while data := os.read(0, 65536):
         if data[-2:] == b"\n\n":
             os.write(1, reply)

@@ -21,11 +21,9 @@ import tempfile
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
-from bsddb3 import db
-
 from greylist.networks import network, parse_address
 from greylist.sender import normalize
-from greylist.store.environment import Damaged
+from greylist.store.environment import Damaged, db
 from greylist.store.pages import check_file
 from greylist.triplet import Triplet, key
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 
-from greylist.extensions import extension
 from greylist.store import StoreError
 from greylist.store.directory import lock_path
 from greylist.store.environment import (
     CHECKPOINT_KBYTES,
     CHECKPOINT_MINUTES,
+    db,
     identity,
     keep,
     open_database,
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from greylist.store import Entries, Lock, T
 else:
     import _signal as signal
-
-db = extension("bsddb3", "_pybsddb")
 
 WATCHDOG = 5
 """Seconds after which a transaction hangs: libdb can loop for ever on a damaged page."""
@@ -296,7 +294,6 @@ class BerkeleyStore:
                 signal.alarm(WATCHDOG_SYNC)
                 self._environment.txn_checkpoint(0, 0, db.DB_FORCE)
                 check_pages(self._path)
-                signal.alarm(0)
                 self._shared[:] = self._clean
         finally:
             signal.alarm(0)

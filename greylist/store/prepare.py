@@ -6,10 +6,10 @@ import os
 import sys
 import time
 
-from greylist.extensions import extension
 from greylist.store.environment import (
     CACHE,
     Damaged,
+    db,
     home,
     keep,
     open_database,
@@ -20,8 +20,6 @@ from greylist.store.pages import check_file, check_pages
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
-
-db = extension("bsddb3", "_pybsddb")
 
 _OLD = "old."
 """Before the name of a region of a generation that died."""

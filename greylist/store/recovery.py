@@ -11,10 +11,9 @@ import mmap
 import os
 import time
 
-from greylist.extensions import extension
 from greylist.store import StoreError, repair
 from greylist.store.aside import resume, set_aside, to_salvage
-from greylist.store.environment import Damaged, home, identity
+from greylist.store.environment import Damaged, db, home, identity
 from greylist.store.prepare import discard_log, prepare
 from greylist.store.record import Record, boot_identity
 
@@ -26,8 +25,6 @@ if TYPE_CHECKING:
     from greylist.log import Log
 else:
     import _signal as signal
-
-db = extension("bsddb3", "_pybsddb")
 
 CPU_SECONDS = 5
 """A recovery reads a few MiB of log: one that computes for longer loops on a damaged page."""

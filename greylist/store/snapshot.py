@@ -15,10 +15,8 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from bsddb3 import db
-
 from greylist.store import StoreError
-from greylist.store.environment import CACHE, LOG_FILE, home, open_database
+from greylist.store.environment import CACHE, LOG_FILE, db, home, open_database
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
