@@ -108,9 +108,19 @@ class House:
         return found
 
     def verify(self) -> None:
-        """Recover, write everything out, and have libdb's own verification look at it."""
-        prepare(self.path, durable=False)
-        subprocess.run([VERIFY, "-q", self.path], check=True, timeout=60)
+        """Recover, write everything out, and have libdb's own verification look at it.
+
+        A repair process may be at work, so it is kept out, and told of the new environment.
+        """
+        with open(lock_path(self.path), "r+b", buffering=0) as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            prepare(self.path, durable=False)
+            record = self.record()
+            record.generation += 1
+            file.write(record.pack())
+            command = [VERIFY, "-q", self.path]
+            done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+            assert done.returncode == 0, done.stderr
 
 
 def request(number: int, client: str = "192.0.2.1") -> bytes:
