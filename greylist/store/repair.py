@@ -183,9 +183,12 @@ def _walk(store: BerkeleyStore) -> None:
 
 
 def _exercise(entries: Entries) -> None:
-    """Have pages taken from the list of free pages, which reading alone never touches."""
+    """Have pages taken from the list of free pages, which reading alone never touches.
+
+    The keys are of no kind, so that ``merge`` refuses them if the process dies in here.
+    """
     for number in range(BATCH):
-        entries.put(b"/check/%d" % number, bytes(500))
+        entries.put(b"check %d" % number, bytes(500))
     raise _Undo
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
+import signal
 import time
 
 import pytest
@@ -75,6 +77,23 @@ def test_check_of_a_sound_database(house):
     assert log.lines == [f"check of {house.path}: no damage found"]
     assert not house.copies()
     assert len(house.entries()) == 1000
+
+
+def test_killed_check(house):
+    """Nothing of what a check tries is left when it is killed in the middle."""
+    fill(house, 100)
+    child = os.fork()
+    if child == 0:
+
+        def die(entries) -> None:
+            with contextlib.suppress(repair._Undo):
+                repair._exercise(entries)
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        house.store().transact(die)
+    os.waitpid(child, 0)
+    assert set(house.entries()) == {key(number) for number in range(100)}
+    assert house.record().generation == 2
 
 
 def test_one_check_in_ten_minutes(house):
