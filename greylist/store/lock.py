@@ -63,12 +63,13 @@ class KernelLock:
             # It rings again: the first ring may come just before the wait begins.
             signal.setitimer(signal.ITIMER_REAL, self._timeout, 0.1)
             fcntl.flock(self._descriptor, fcntl.LOCK_EX)
+            signal.setitimer(signal.ITIMER_REAL, 0)
         except _TimedOut:
+            self.release()  # it may have rung just after
             raise StoreError(
                 f"{self._path}: still locked after {self._timeout:g} s by {holder(self._path)}"
             ) from None
         finally:
-            signal.setitimer(signal.ITIMER_REAL, 0)
             signal.signal(signal.SIGALRM, before)
 
     def release(self) -> None:
@@ -77,6 +78,7 @@ class KernelLock:
 
 
 def _ring(signum: int, frame: FrameType | None) -> None:
+    signal.setitimer(signal.ITIMER_REAL, 0)
     raise _TimedOut
 
 

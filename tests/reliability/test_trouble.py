@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import _signal
+import contextlib
+import fcntl
 import os
 import resource
 import signal
+import threading
 import time
 
 import pytest
 
-from greylist.store.lock import NAPS, YIELDS
+from greylist.store import StoreError
+from greylist.store.lock import NAPS, YIELDS, KernelLock
 from tests.reliability.corruption import mark_dirty
 from tests.reliability.harness import ask_until_answered, key, request
 
@@ -159,6 +163,27 @@ def test_stopped_holder(house):
     holder.end()
 
 
+def test_bell_as_the_lock_is_had(tmp_path):
+    """A lock that comes as the time is up is used or let go, but never kept."""
+    path = tmp_path / "lock"
+    path.touch()
+    before = signal.getsignal(signal.SIGALRM)
+    lock = KernelLock(str(path), 0.01)
+    with path.open("rb") as other:
+        for step in range(100):
+            fcntl.flock(other, fcntl.LOCK_EX)
+            delay = 0.011 + step * 0.00005  # the bell rings somewhere in the middle
+            timer = threading.Timer(delay, fcntl.flock, (other, fcntl.LOCK_UN))
+            timer.start()
+            with contextlib.suppress(StoreError):
+                lock.acquire()
+                lock.release()
+            timer.join()
+            fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(other, fcntl.LOCK_UN)
+            assert signal.getsignal(signal.SIGALRM) is before
+
+
 def test_lock_file_emptied(house):
     """Who works on ends, as its record has gone from memory; the next one answers, unharmed."""
     process = house.filter()
@@ -177,15 +202,13 @@ def test_no_polling(house):
     ask_until_answered(house, request(1), 1)
     house.configure(lock_timeout="1s")
     with open(house.path + ".lock", "rb") as file:
-        import fcntl
-
         fcntl.flock(file, fcntl.LOCK_EX)
         trace = house.directory / "trace"
         process = house.filter(("strace", "-f", "-o", str(trace)), arguments=[])
         assert process.ask(request(2)) == b""
         process.end()
     calls = [line.split(maxsplit=1)[1] for line in trace.read_text().splitlines()]
-    waits = [number for number, call in enumerate(calls) if call.startswith("flock(")]
+    waits = [number for number, call in enumerate(calls) if "LOCK_EX" in call]
     assert "LOCK_NB" not in calls[waits[-1]]
     assert all("LOCK_NB" in calls[number] for number in waits[:-1])
     assert len(waits) <= 1 + YIELDS + NAPS
