@@ -315,10 +315,10 @@ class BerkeleyStore:
             signal.alarm(WATCHDOG)
             self._entries.database.close(db.DB_NOSYNC)
             self._environment.close()
-            signal.alarm(0)
             self._shared[:] = self._clean
         except _ERRORS as error:
             self._log.warning(f"{self._path}: {error}")
         finally:
+            signal.alarm(0)
             self._environment = self._entries = None
             self._lock.release()
