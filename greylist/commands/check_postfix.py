@@ -32,6 +32,7 @@ _PARAMETERS = (
 )
 _GUARDS = ("reject_unauth_destination", "defer_unauth_destination", "reject")
 _ITEM = re.compile(r"\{[^{}]*\}|[^\s,{}]+")
+_ARGUMENT = re.compile(r"\{\s*(.*?)\s*\}(?!\S)|(\S+)")  # master(5): in braces, one with blanks
 
 TIME_LIMIT = 3600
 """Seconds for which spawn(8) should let a filter live; SMTPD_POLICY_README says as much."""
@@ -108,10 +109,10 @@ class Postfix:
 
 def service_of(line: str) -> Service | None:
     """Return the service of a line of master.cf if it is ours."""
-    fields = line.split()
-    if len(fields) < 8 or fields[7] != "spawn":
+    fields = line.split(maxsplit=8)
+    if len(fields) < 9 or fields[7] != "spawn":
         return None
-    arguments = fields[8:]
+    arguments = [braced or plain for braced, plain in _ARGUMENT.findall(fields[8])]
     user = next((a[5:] for a in arguments if a.startswith("user=")), "")
     start = next((n for n, a in enumerate(arguments) if a.startswith("argv=")), None)
     words = arguments[start:] if start is not None else []
@@ -145,8 +146,12 @@ def examine(settings: Settings, directory: str | None) -> Findings:
 def _service_lines(settings: Settings) -> str:
     owner = _owner(settings)
     user = owner if owner not in {"", "root"} else "greylist"
+    return f"greylist unix - n n - 0 spawn\n  user={user} {_argv()}"
+
+
+def _argv() -> str:
     program = shutil.which("greylist") or "/usr/local/bin/greylist"
-    return f"greylist unix - n n - 0 spawn\n  user={user} argv={program}"
+    return f"{{ argv={program} }}" if " " in program else f"argv={program}"
 
 
 def _owner(settings: Settings) -> str:
@@ -177,8 +182,7 @@ def _process(service: Service, settings: Settings) -> Findings:
         yield Finding("error", "master.cf", text, edit + 'chroot=n"')
     if not os.access(service.program, os.X_OK):
         text = f"{name}: {service.program} is no program"
-        program = shutil.which("greylist") or "/usr/local/bin/greylist"
-        yield Finding("error", "master.cf", text, f"Write argv={program}")
+        yield Finding("error", "master.cf", text, f"Write {_argv()}")
     if user in {"", "root", "postfix"}:
         text = f"{name}: spawn(8) refuses to run it as {user or 'nobody in particular'}"
         yield Finding("error", "master.cf", text, "Write user=greylist, or whom you like.")

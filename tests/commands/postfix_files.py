@@ -10,7 +10,7 @@ import pytest
 
 from .mailhost import SCRIPT
 
-MASTER = "greylist unix - n {chroot} - {limit} spawn user={user} argv={program}\n"
+MASTER = "greylist unix - n {chroot} - {limit} spawn user={user} {argv}\n"
 MAIN = """\
 compatibility_level = 3.6
 myhostname = mx.example.org
@@ -24,7 +24,7 @@ greylist_time_limit = {time}
 GOOD = {
     "chroot": "n",
     "limit": "0",
-    "program": SCRIPT,
+    "argv": f"{{ argv={SCRIPT} }}" if " " in SCRIPT else f"argv={SCRIPT}",
     "relay": "reject_unauth_destination",
     "guard": "reject_unauth_destination",
     "call": "{ unix:private/greylist, default_action=DUNNO, timeout=10s }",
