@@ -88,7 +88,7 @@ def test_list_makes_no_database(host):
 def test_a_reader_that_leaves_is_no_error(host):
     """Piped into head, a long list ends quietly with status 0."""
     host.put({b"192.0.2.%d/a/%d" % (n % 256, n): b"%d/0/0" % NOW for n in range(20_000)})
-    command = f"{SCRIPT} --config {host.config} list; echo $? >&2"
+    command = f"'{SCRIPT}' --config {host.config} list; echo $? >&2"
     with subprocess.Popen(
         ["sh", "-c", command], stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as process:
