@@ -110,20 +110,16 @@ class Renewal:
             StoreError: the machine is in trouble, and the database is as it was.
         """
         found, files = Record.unpack(record.pack()), _identity(self.path)
-        # Counted before the attempt, so that a crash counts.
-        record.attempts += 1
         record.generation += 1
         record.dirty = True
         record.pid = os.getpid()
         swapped = bool(files) and found.files not in {b"-", NEW, files}
-        try:
-            resume(self.path)
-            self._begin(record)
-            self._renew(record, damage or _useless(record), swapped)
-        except StoreError:
-            record.attempts -= 1
-            os.pwrite(self.descriptor, record.pack(), 0)
-            raise
+        resume(self.path)
+        self._begin(record)
+        self._renew(record, damage or _useless(record), swapped)
+        # Only now: who is killed in a recovery says nothing of the database, and a crash in there
+        # was the child's. The count is written before anybody goes in.
+        record.attempts += 1
         if found.dirty:
             record.recovered = int(time.time())
         if not damage:
@@ -180,9 +176,9 @@ class Renewal:
 
 
 def _useless(record: Record) -> str:
-    if record.attempts <= ATTEMPTS:
+    if record.attempts < ATTEMPTS:
         return ""
-    record.attempts = 1
+    record.attempts = 0
     return f"{ATTEMPTS} recoveries in a row were of no use"
 
 

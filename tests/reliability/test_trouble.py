@@ -7,13 +7,14 @@ import contextlib
 import fcntl
 import os
 import resource
+import shutil
 import signal
 import threading
 import time
 
 import pytest
 
-from greylist.store import StoreError
+from greylist.store import StoreError, recovery
 from greylist.store.lock import NAPS, YIELDS, KernelLock
 from tests.reliability.corruption import mark_dirty
 from tests.reliability.harness import ask_until_answered, key, request
@@ -161,6 +162,26 @@ def test_stopped_holder(house):
         os.waitpid(pid, 0)
     assert holder.ask(request(2)), holder.errors()
     holder.end()
+
+
+@pytest.mark.skipif(not shutil.which("strace"), reason="needs strace")
+def test_killed_recoveries(house):
+    """However often recoveries are killed in the middle, the database is not at fault."""
+    ask_until_answered(house, request(1), 1)
+    mark_dirty(house)
+    slow = ("strace", "-f", "-o", "/dev/null", "-e", "inject=fdatasync:delay_enter=500000")
+    for _ in range(recovery.ATTEMPTS + 2):
+        generation = house.record().generation
+        process = house.filter(slow)
+        os.write(process.process.stdin.fileno(), request(2))
+        while house.record().generation == generation:
+            assert process.process.poll() is None
+            time.sleep(0.01)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.kill()
+    assert ask_until_answered(house, request(1), 1)[0]
+    assert not house.copies()
+    assert {key(1)} == set(house.entries())
 
 
 def test_bell_as_the_lock_is_had(tmp_path):
