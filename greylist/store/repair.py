@@ -86,8 +86,14 @@ def run(path: str, log: Log, check: bool) -> None:
     descriptor = os.open(f"{path}.repair", flags, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | (fcntl.LOCK_NB if check else 0))
+        _work(descriptor, path, log, check)
     except BlockingIOError:
-        return
+        pass
+    finally:
+        os.close(descriptor)
+
+
+def _work(descriptor: int, path: str, log: Log, check: bool) -> None:
     signal.setitimer(signal.ITIMER_PROF, CPU_SECONDS)
     if check and abs(time.time() - _last_check(path)) >= CHECK_INTERVAL:
         os.pwrite(descriptor, b"%d\n" % time.time(), 0)
@@ -95,10 +101,10 @@ def run(path: str, log: Log, check: bool) -> None:
     while copies := to_salvage(path):
         copy = copies[0]
         code = _in_child(log, lambda: salvage(path, copy, log))  # noqa: B023 - called at once
-        if _crashed(code):
+        if _crashed(code) and code != -signal.SIGALRM:
             count_attempt(copy)
         elif code:
-            break  # the next recovery starts it again
+            break  # the next recovery starts it again, and the watchdog's brings one
 
 
 def _store(path: str, log: Log) -> BerkeleyStore:

@@ -250,6 +250,23 @@ def test_salvage_gives_up(house):
     assert aside.to_salvage(house.path) == []
 
 
+def test_salvage_on_a_slow_machine(house, monkeypatch):
+    """A salvage that the watchdog ended in the living database is tried again."""
+
+    def bitten(*_) -> None:
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGALRM)
+
+    fill(house, 5)
+    aside.set_aside(house.path)
+    for _ in range(aside.ATTEMPTS + 1):
+        with monkeypatch.context() as patch:
+            patch.setattr(repair, "salvage", bitten)
+            repair.run(house.path, QuietLog(), check=False)
+    repair.run(house.path, QuietLog(), check=False)
+    assert len(house.entries()) == 5
+
+
 def test_error_does_not_free_handles(house):
     """Handles of a generation that died stay as they are while the filter lives."""
     process = house.filter()
