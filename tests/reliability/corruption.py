@@ -19,6 +19,7 @@ from pathlib import Path
 from bsddb3 import db
 
 from greylist.store import repair
+from greylist.store.salvage import leaves, scan
 from tests.reliability.harness import House, QuietLog, ask_until_answered, key, request
 
 ENTRIES = 3000
@@ -272,7 +273,20 @@ def run(seeds: range) -> int:
                 failed, text = 1, f"seed {seed}: timed out\n"
             failures += bool(failed)
             print("FAILED " if failed else "", text, end="", flush=True)
+        if failures:
+            describe(model)
     return failures
+
+
+def describe(model: Path) -> None:
+    """Print what the undamaged model had to be salvaged from."""
+    wanted = {key(number) for number in range(ENTRIES)}
+    for path in sorted(model.rglob("*")):
+        if path.is_file():
+            found = sum(1 for _ in leaves(str(path)))
+            there = len(wanted & {entry for entry, _ in scan(str(path))})
+            size, blocks = path.stat().st_size, path.stat().st_blocks
+            print(f"{path.name}: {size} bytes, {blocks} blocks, {found} leaves, {there} entries")
 
 
 if __name__ == "__main__":
