@@ -60,10 +60,12 @@ class KernelLock:
     def _wait(self) -> None:
         before = signal.signal(signal.SIGALRM, _ring)
         try:
-            # It rings again: the first ring may come just before the wait begins.
-            signal.setitimer(signal.ITIMER_REAL, self._timeout, 0.1)
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX)
-            signal.setitimer(signal.ITIMER_REAL, 0)
+            try:
+                # It rings again: the first ring may come just before the wait begins.
+                signal.setitimer(signal.ITIMER_REAL, self._timeout, 0.1)
+                fcntl.flock(self._descriptor, fcntl.LOCK_EX)
+            finally:
+                signal.setitimer(signal.ITIMER_REAL, 0)
         except _TimedOut:
             self.release()  # it may have rung just after
             raise StoreError(
