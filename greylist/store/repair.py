@@ -86,9 +86,10 @@ def run(path: str, log: Log, check: bool) -> None:
     descriptor = os.open(f"{path}.repair", flags, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | (fcntl.LOCK_NB if check else 0))
-        _work(descriptor, path, log, check)
     except BlockingIOError:
         pass
+    else:
+        _work(descriptor, path, log, check)
     finally:
         os.close(descriptor)
 
