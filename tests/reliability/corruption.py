@@ -19,7 +19,7 @@ from pathlib import Path
 from bsddb3 import db
 
 from greylist.store import repair
-from greylist.store.salvage import leaves, scan
+from greylist.store.salvage import leaves
 from tests.reliability.harness import House, QuietLog, ask_until_answered, key, request
 
 ENTRIES = 3000
@@ -283,10 +283,11 @@ def describe(model: Path) -> None:
     wanted = {key(number) for number in range(ENTRIES)}
     for path in sorted(model.rglob("*")):
         if path.is_file():
-            found = sum(1 for _ in leaves(str(path)))
-            there = len(wanted & {entry for entry, _ in scan(str(path))})
+            found = [dict(entries) for _, entries in leaves(str(path))]
+            there = len(wanted & set().union(*found))
             size, blocks = path.stat().st_size, path.stat().st_blocks
-            print(f"{path.name}: {size} bytes, {blocks} blocks, {found} leaves, {there} entries")
+            pages = f"{len(found)} leaves, {there} entries"
+            print(f"{path.name}: {size} bytes, {blocks} blocks, {pages}")
 
 
 if __name__ == "__main__":
