@@ -9,6 +9,10 @@ that made the file; SIZEOF_PAGE is 26, and 6 more with a checksum):
     item :== length 2 | 1 | bytes              keys and values take turns
     item :== unused 2 | 3 | unused 1 | first overflow page 4 | length 4
 
+What is unused is whatever stood in the memory before, and so is the checksum of a page that has
+not been written yet: it can look like offsets. libdb puts each value right before its key, which
+tells the offsets from what only looks like them.
+
 Nothing here needs the first page, the tree above the leaves or a sound checksum, so a cache
 file of the environment, which holds pages newer than those on the disk, can be read as well.
 """
@@ -34,6 +38,9 @@ one elsewhere is left from other use of the memory; a cache file has pages at an
 _OVERFLOW = 7  # P_OVERFLOW
 _INDEX_AT = (26, 32)  # without and with a checksum
 _PLAIN, _ON_OVERFLOW_PAGES, _DELETED = 1, 3, 0x80  # B_KEYDATA, B_OVERFLOW, B_DELETE
+
+_ON_OVERFLOW_SIZE = 12
+_ALIGNED = 4  # each item begins at a multiple of this, and takes one at least
 
 Entry = tuple[bytes, bytes]
 Position = tuple[int, int]
@@ -78,18 +85,22 @@ def _read(file: BinaryIO, position: int, size: int) -> bytes:
 
 def _leaf(file: BinaryIO, data: bytes, base: int, position: int) -> Iterator[Entry]:
     """Yield the entries of the leaf page at this place in the data, if there is one."""
-    for order in "<>":
-        for index_at in _INDEX_AT:
-            offsets = _offsets(data, base, order, index_at)
-            if offsets:
-                number = unpack_from(f"{order}I", data, base + 8)[0]
-                page_size = position // number if number else 0
-                pages = _Pages(file, order, index_at, page_size)
-                items = [_item(pages, data, base + offset) for offset in offsets]
-                for key, value in zip(items[::2], items[1::2], strict=True):
-                    if key and value is not None:
-                        yield key, value
-                return
+    possible = [
+        (order, index_at, offsets)
+        for order in "<>"
+        for index_at in _INDEX_AT
+        if (offsets := _offsets(data, base, order, index_at))
+    ]
+    if not possible:
+        return
+    order, index_at, offsets = max(possible, key=lambda it: _joined(data, base, it[0], it[2]))
+    number = unpack_from(f"{order}I", data, base + 8)[0]
+    page_size = position // number if number else 0
+    pages = _Pages(file, order, index_at, page_size)
+    items = [_item(pages, data, base + offset) for offset in offsets]
+    for key, value in zip(items[::2], items[1::2], strict=True):
+        if key and value is not None:
+            yield key, value
 
 
 def _offsets(data: bytes, base: int, order: str, index_at: int) -> tuple[int, ...]:
@@ -98,13 +109,25 @@ def _offsets(data: bytes, base: int, order: str, index_at: int) -> tuple[int, ..
         return ()
     entries, lowest = unpack_from(f"{order}HH", data, base + 20)
     end = index_at + 2 * entries
-    if entries % 2 or end > lowest or base + end > len(data):
+    if entries % 2 or end > lowest or lowest + entries * _ALIGNED > _PAGE_MAX:
+        return ()
+    if base + end > len(data):
         return ()
     offsets: tuple[int, ...] = unpack_from(f"{order}{entries}H", data, base + index_at)
     if not offsets or min(offsets) < lowest or base + max(offsets) + 3 > len(data):
         return ()
     kinds = {data[base + offset + 2] & ~_DELETED for offset in offsets}
     return offsets if kinds <= {_PLAIN, _ON_OVERFLOW_PAGES} else ()
+
+
+def _joined(data: bytes, base: int, order: str, offsets: tuple[int, ...]) -> int:
+    """Count the entries whose value ends where the key begins."""
+    count = 0
+    for key, value in zip(offsets[::2], offsets[1::2], strict=True):
+        size, kind = unpack_from(f"{order}HB", data, base + value)
+        length = _ON_OVERFLOW_SIZE if kind & ~_DELETED == _ON_OVERFLOW_PAGES else 3 + size
+        count += value + length + -length % _ALIGNED == key
+    return count
 
 
 class _Pages:

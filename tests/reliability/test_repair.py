@@ -127,6 +127,38 @@ def test_scan(tmp_path, order, checksum, page_size):
     assert dict(salvage.scan(path)) == expected
 
 
+def test_scan_of_memory_in_a_page(tmp_path):
+    """What libdb leaves of other memory in a page's unused bytes is not taken for its offsets."""
+    database = db.DB()
+    database.set_flags(db.DB_CHKSUM)
+    path = tmp_path / "a.db"
+    database.open(str(path), dbtype=db.DB_BTREE, flags=db.DB_CREATE)
+    expected = {key(number): b"%d/0/0" % (NOW + number) for number in range(500)}
+    for one, value in expected.items():
+        database.put(one, value)
+    database.close()
+    data = bytearray(path.read_bytes())
+    leaves = [page for page in range(0, len(data), 4096) if data[page + 24 : page + 26] == b"\1\5"]
+    assert len(leaves) > 5
+    for page in leaves:
+        data[page + 26 : page + 32] = data[page + 32 : page + 38]
+    path.write_bytes(data)
+    assert dict(salvage.scan(str(path))) == expected
+
+
+def test_scan_after_deletion(tmp_path):
+    """The offsets of what was deleted are not taken for those of what was not."""
+    database = db.DB()
+    path = str(tmp_path / "a.db")
+    database.open(path, dbtype=db.DB_BTREE, flags=db.DB_CREATE)
+    for number in (13, 12, 11, 10):
+        database.put(key(number), b"%d/0/0" % (NOW + number))
+    for number in (13, 12, 11):
+        database.delete(key(number))
+    database.close()
+    assert dict(salvage.scan(path)) == {key(10): b"%d/0/0" % (NOW + 10)}
+
+
 def test_scan_of_rubbish(tmp_path):
     """Any bytes: entries or none, but no error."""
     import random
