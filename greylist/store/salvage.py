@@ -11,7 +11,7 @@ that made the file; SIZEOF_PAGE is 26, and 6 more with a checksum):
 
 What is unused is whatever stood in the memory before, and so is the checksum of a page that has
 not been written yet: it can look like offsets. libdb puts each value right before its key, which
-tells the offsets from what only looks like them.
+tells the offsets from what only looks like them, and a damaged page from what is none.
 
 Nothing here needs the first page, the tree above the leaves or a sound checksum, so a cache
 file of the environment, which holds pages newer than those on the disk, can be read as well.
@@ -85,15 +85,15 @@ def _read(file: BinaryIO, position: int, size: int) -> bytes:
 
 def _leaf(file: BinaryIO, data: bytes, base: int, position: int) -> Iterator[Entry]:
     """Yield the entries of the leaf page at this place in the data, if there is one."""
-    possible = [
-        (order, index_at, offsets)
+    readings = [
+        (_joined(data, base, order, offsets), order, index_at, offsets)
         for order in "<>"
         for index_at in _INDEX_AT
         if (offsets := _offsets(data, base, order, index_at))
     ]
-    if not possible:
+    joined, order, index_at, offsets = max(readings, default=(0, "", 0, ()))
+    if 4 * joined < len(offsets):  # most entries of a page that is one are whole
         return
-    order, index_at, offsets = max(possible, key=lambda it: _joined(data, base, it[0], it[2]))
     number = unpack_from(f"{order}I", data, base + 8)[0]
     page_size = position // number if number else 0
     pages = _Pages(file, order, index_at, page_size)
@@ -104,7 +104,7 @@ def _leaf(file: BinaryIO, data: bytes, base: int, position: int) -> Iterator[Ent
 
 
 def _offsets(data: bytes, base: int, order: str, index_at: int) -> tuple[int, ...]:
-    """Return the offsets of a leaf page's items, or none if these bytes cannot be one."""
+    """Return what would be the offsets of a leaf page's items, or none if it cannot be."""
     if base + index_at > len(data):
         return ()
     entries, lowest = unpack_from(f"{order}HH", data, base + 20)
@@ -114,19 +114,18 @@ def _offsets(data: bytes, base: int, order: str, index_at: int) -> tuple[int, ..
     if base + end > len(data):
         return ()
     offsets: tuple[int, ...] = unpack_from(f"{order}{entries}H", data, base + index_at)
-    if not offsets or min(offsets) < lowest or base + max(offsets) + 3 > len(data):
-        return ()
-    kinds = {data[base + offset + 2] & ~_DELETED for offset in offsets}
-    return offsets if kinds <= {_PLAIN, _ON_OVERFLOW_PAGES} else ()
+    return offsets
 
 
 def _joined(data: bytes, base: int, order: str, offsets: tuple[int, ...]) -> int:
-    """Count the entries whose value ends where the key begins."""
+    """Count the entries that lie where items do, and whose value ends where the key begins."""
+    lowest = unpack_from(f"{order}H", data, base + 22)[0]
     count = 0
     for key, value in zip(offsets[::2], offsets[1::2], strict=True):
-        size, kind = unpack_from(f"{order}HB", data, base + value)
-        length = _ON_OVERFLOW_SIZE if kind & ~_DELETED == _ON_OVERFLOW_PAGES else 3 + size
-        count += value + length + -length % _ALIGNED == key
+        if value >= lowest and base + value + 3 <= len(data):
+            size, kind = unpack_from(f"{order}HB", data, base + value)
+            length = _ON_OVERFLOW_SIZE if kind & ~_DELETED == _ON_OVERFLOW_PAGES else 3 + size
+            count += value + length + -length % _ALIGNED == key
     return count
 
 
@@ -157,6 +156,8 @@ class _Pages:
 
 def _item(pages: _Pages, data: bytes, at: int) -> bytes | None:
     """Return a key or value, or nothing if it is deleted or damaged."""
+    if at + 3 > len(data):
+        return None
     size, kind = unpack_from(f"{pages.order}HB", data, at)
     if kind == _PLAIN:
         item = data[at + 3 : at + 3 + size]

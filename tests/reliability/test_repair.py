@@ -127,23 +127,40 @@ def test_scan(tmp_path, order, checksum, page_size):
     assert dict(salvage.scan(path)) == expected
 
 
-def test_scan_of_memory_in_a_page(tmp_path):
-    """What libdb leaves of other memory in a page's unused bytes is not taken for its offsets."""
+def filled(path, count: int) -> tuple[bytearray, list[int], dict[bytes, bytes]]:
+    """Make a database; return its bytes, where its leaves are, and its entries."""
     database = db.DB()
     database.set_flags(db.DB_CHKSUM)
-    path = tmp_path / "a.db"
     database.open(str(path), dbtype=db.DB_BTREE, flags=db.DB_CREATE)
-    expected = {key(number): b"%d/0/0" % (NOW + number) for number in range(500)}
-    for one, value in expected.items():
+    entries = {key(number): b"%d/0/0" % (NOW + number) for number in range(count)}
+    for one, value in entries.items():
         database.put(one, value)
     database.close()
     data = bytearray(path.read_bytes())
-    leaves = [page for page in range(0, len(data), 4096) if data[page + 24 : page + 26] == b"\1\5"]
+    pages = range(0, len(data), 4096)
+    return data, [page for page in pages if data[page + 24 : page + 26] == b"\1\5"], entries
+
+
+def test_scan_of_memory_in_a_page(tmp_path):
+    """What libdb leaves of other memory in a page's unused bytes is not taken for its offsets."""
+    path = tmp_path / "a.db"
+    data, leaves, entries = filled(path, 500)
     assert len(leaves) > 5
     for page in leaves:
         data[page + 26 : page + 32] = data[page + 32 : page + 38]
     path.write_bytes(data)
-    assert dict(salvage.scan(str(path))) == expected
+    assert dict(salvage.scan(str(path))) == entries
+
+
+def test_scan_of_a_page_with_a_bad_byte(tmp_path):
+    """A byte that changed costs the entry it is in, not the others of its page."""
+    path = tmp_path / "a.db"
+    data, (page,), entries = filled(path, 40)
+    for at in range(page + 26, page + 4096):
+        damaged = data.copy()
+        damaged[at] ^= 0xFF
+        path.write_bytes(damaged)
+        assert len(entries.items() - dict(salvage.scan(str(path))).items()) <= 1, at - page
 
 
 def test_scan_after_deletion(tmp_path):
