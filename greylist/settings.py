@@ -138,6 +138,15 @@ def _reply_text(text: str) -> str:
     return text
 
 
+def _header_text(text: str) -> str:
+    name, colon, body = text.partition(": ")
+    if not (text.isascii() and text.isprintable() and name and colon and body.strip()):
+        raise SettingsError(f"{text!r} is not of the form 'Name: text', in ASCII (RFC 5322)")
+    if " " in name or ":" in name:
+        raise SettingsError(f"{name!r} is not the name of a header (RFC 5322, section 3.6.8)")
+    return text
+
+
 def _is_deferring(code: str) -> bool:
     numbers = code.split(".")
     return len(numbers) == 3 and numbers[0] == "4" and all(n.isdigit() for n in numbers)
@@ -208,7 +217,10 @@ SETTINGS = (
     Setting("action", "defer_if_permit", _action,
             "What Postfix does with a deferred client: defer_if_permit, defer, or a code 4NN."),
     Setting("header", "no", _yes_or_no,
-            "Add an X-Greylist header to a message that was delayed."),
+            "Add a header to a message that was delayed."),
+    Setting("header_text", "X-Greylist: delayed %t seconds by greylist-%v at %h; %d", _header_text,
+            "That header: %t stands for the seconds, %v for this program's version, %h for the "
+            "hostname, %d for the date."),
     Setting("hostname", "", _hostname,
             "The name in that header; the machine's own when empty."),
 )  # fmt: skip
@@ -236,6 +248,7 @@ class Settings:
     reply: str
     action: str
     header: bool
+    header_text: str
     hostname: str
     mode: str
     retry_window: int

@@ -34,7 +34,12 @@ def deferral(request: Request, settings: Settings, missing: int) -> bytes:
 
 
 def header(seconds: int, settings: Settings, now: int) -> bytes:
-    """Return the action that adds a header, in postgrey's form, with a date as in RFC 5322."""
-    date = time.strftime("%a, %d %b %Y %H:%M:%S +0000", time.gmtime(now))
-    text = f"delayed {seconds} seconds by greylist-{__version__} at {settings.hostname}; {date}"
-    return b"PREPEND X-Greylist: " + text.encode()
+    """Return the action that adds a header, with a date as in RFC 5322.
+
+    What stands for what is as in postgrey's ``--x-greylist-header``.
+    """
+    text = settings.header_text.replace("%t", str(seconds)).replace("%v", __version__)
+    if "%d" in text:
+        date = time.strftime("%a, %d %b %Y %H:%M:%S +0000", time.gmtime(now))
+        text = text.replace("%d", date)
+    return b"PREPEND " + text.replace("%h", settings.hostname).encode()

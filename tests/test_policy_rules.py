@@ -535,6 +535,16 @@ def test_header():
     assert decide(later, entries, found, NOW + 500).action == b"dunno"
 
 
+def test_header_text():
+    """The header is a text of one's own, with postgrey's words for what changes."""
+    entries = Memory()
+    text = "X-Wait: %t s at %h, 100 % sure"
+    found = settings(header="yes", header_text=text, hostname="mx%t.example.org")
+    decide(request(), entries, found, NOW)
+    action = decide(request(), entries, found, NOW + 400).action
+    assert action == b"PREPEND X-Wait: 400 s at mx%t.example.org, 100 % sure"
+
+
 def test_header_once_a_message():
     """A message with many recipients gets one header, another message its own."""
     entries = Memory()
@@ -641,6 +651,9 @@ def test_any_bytes(data):
         ("retry_window", "59"), ("max_age", "0"), ("mode", "on"), ("action", "554"),
         ("action", "reject"), ("action", "45"), ("hostname", "a b"), ("header", "1"),
         ("whitelist_clients", "relative"), ("whitelist_clients", "/a relative"),
+        ("header_text", "delayed"), ("header_text", "X Greylist: delayed"), ("header_text", ""),
+        ("header_text", "X-Greylist: "), ("header_text", "X-Greylist: verspätet"),
+        ("header_text", "X-Greylist:delayed: a"), ("header_text", ": delayed"),
         ("reply", "5.7.1 go away"), ("reply", "450 wait"), ("reply", "4.7 wait"),
     ],
 )  # fmt: skip
