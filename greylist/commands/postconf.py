@@ -1,0 +1,126 @@
+"""What postconf(1) says of a Postfix: its services that spawn greylist, and who asks them."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+import subprocess
+from typing import NamedTuple
+
+LISTS = ("smtpd_recipient_restrictions", "smtpd_relay_restrictions")
+LATE = ("smtpd_data_restrictions", "smtpd_end_of_data_restrictions")
+_PARAMETERS = (
+    *LISTS,
+    *LATE,
+    "command_time_limit",
+    "default_process_limit",
+    "smtpd_policy_service_default_action",
+    "smtpd_policy_service_timeout",
+)
+_ITEM = re.compile(r"\{[^{}]*\}|[^\s,{}]+")
+_ARGUMENT = re.compile(r"\{\s*(.*?)\s*\}(?!\S)|(\S+)")  # master(5): in braces, one with blanks
+
+
+class Service(NamedTuple):
+    """A line of master.cf."""
+
+    name: str
+    type: str
+    private: str
+    chroot: str
+    processes: str
+    user: str
+    program: str
+
+    @property
+    def endpoint(self) -> str:
+        """How main.cf refers to it."""
+        kind = "private" if self.private != "n" else "public"
+        return f"unix:{kind}/{self.name}" if self.type == "unix" else f"inet:{self.name}"
+
+    def is_at(self, endpoint: str) -> bool:
+        """Return whether an endpoint of main.cf is this service."""
+        kind, _, place = endpoint.partition(":")
+        if kind != self.type:
+            return False
+        if kind == "unix":
+            return ("/" + place).endswith("/" + self.endpoint.partition(":")[2])
+        return place.rpartition(":")[2] == self.name.rpartition(":")[2]
+
+
+class Postfix:
+    """What postconf(1) says of a configuration."""
+
+    def __init__(self, program: str, directory: str | None) -> None:
+        self._command = [program, *(["-c", directory] if directory else [])]
+        self._values: dict[str, str] = {}
+
+    def ask(self, *arguments: str) -> str:
+        """Return what postconf prints; OSError with its complaint if there is one."""
+        result = subprocess.run(
+            [*self._command, *arguments], capture_output=True, text=True, timeout=30, check=False
+        )
+        if result.returncode:
+            raise OSError(result.stderr.strip().splitlines()[-1] if result.stderr else "postconf")
+        return result.stdout
+
+    def services(self) -> list[Service]:
+        """Return the services that spawn a greylist."""
+        return list(filter(None, map(service_of, self.ask("-M").splitlines())))
+
+    def value(self, name: str) -> str:
+        """Return a parameter's value, with what it refers to put in; empty if unknown."""
+        return self._values.get(name, "")
+
+    def load(self, services: list[Service]) -> None:
+        """Ask for all values at once: postconf(1) is slow to start."""
+        limits = [f"{service.name}_time_limit" for service in services]
+        for line in self.ask("-x", *_PARAMETERS, *limits).splitlines():
+            name, _, value = line.partition("=")
+            self._values[name.strip()] = value.strip()
+
+    def lists(self) -> dict[str, list[str]]:
+        """Return the restriction lists by name, those that master.cf overrides included."""
+        names = (*LISTS, *LATE)
+        lists = {name: restrictions(self.value(name)) for name in names}
+        for line in self.ask("-Px").splitlines():
+            name, _, value = line.partition(" = ")
+            if name.endswith(names):
+                lists[name] = restrictions(value)
+        return lists
+
+
+def service_of(line: str) -> Service | None:
+    """Return the service of a line of master.cf if it is ours."""
+    fields = line.split(maxsplit=8)
+    if len(fields) < 9 or fields[7] != "spawn":
+        return None
+    arguments = [braced or plain for braced, plain in _ARGUMENT.findall(fields[8])]
+    user = next((a[5:] for a in arguments if a.startswith("user=")), "")
+    start = next((n for n, a in enumerate(arguments) if a.startswith("argv=")), None)
+    words = arguments[start:] if start is not None else []
+    program = words[0][5:] if words else ""
+    if not any(os.path.basename(word) == "greylist" for word in [program, *words[1:]]):
+        return None
+    return Service(fields[0], fields[1], fields[2], fields[4], fields[6], user, program)
+
+
+def restrictions(value: str) -> list[str]:
+    """Return the items of a restriction list; a ``{ ... }`` group is one item."""
+    return _ITEM.findall(value)
+
+
+def position(items: list[str], service: Service) -> int | None:
+    """Return where ``check_policy_service`` asks this service, or nothing."""
+    for number, (item, call) in enumerate(itertools.pairwise(items)):
+        if item == "check_policy_service" and service.is_at(called(call)[0]):
+            return number
+    return None
+
+
+def called(call: str) -> tuple[str, dict[str, str]]:
+    """Return the endpoint of a call and its attributes (``{ unix:..., name=value ... }``)."""
+    words = re.split(r"[\s,]+", re.sub(r"\s*=\s*", "=", call.strip("{} \t")))
+    pairs = (word.partition("=") for word in words[1:])
+    return words[0], {name: value for name, _, value in pairs}
