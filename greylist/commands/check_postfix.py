@@ -7,12 +7,13 @@ Postfix's SMTPD_POLICY_README and spawn(8).
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from typing import TYPE_CHECKING
 
 from greylist.commands.finding import Finding
-from greylist.commands.postconf import LATE, LISTS, Postfix, called, position, restrictions
+from greylist.commands.postconf import EARLY, LATE, LISTS, Postfix, called, position
 from greylist.settings import SettingsError, parse_time
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from greylist.settings import Settings
 
 _GUARDS = ("reject_unauth_destination", "defer_unauth_destination", "reject")
+
+_TABLE = re.compile("check_[a-z_]+_access")
 
 TIME_LIMIT = 3600
 """Seconds for which spawn(8) should let a filter live; SMTPD_POLICY_README says as much."""
@@ -118,40 +121,64 @@ def _limit(service: Service, postfix: Postfix) -> str:
 
 def _main(service: Service, postfix: Postfix, settings: Settings) -> Findings:
     """Yield whether main.cf asks the service, at the right place and with sane limits."""
-    relay = restrictions(postfix.value("smtpd_relay_restrictions"))
-    guarded = any(item in _GUARDS for item in relay)
     lists = postfix.lists()
-    asked = False
-    for name, items in lists.items():
-        place = position(items, service)
-        if place is None:
-            continue
-        asked = True
-        if name.endswith(LATE):
-            text = f"{name} asks {service.endpoint}, where mail to several has no recipient"
-            yield Finding("warning", "main.cf", text, f"Ask it in {LISTS[0]}.")
-            continue
-        if any(item in _GUARDS for item in items[:place]):
-            yield Finding("ok", "main.cf", f"{name} asks {service.endpoint}, after the relay check")
-        else:
-            yield _unguarded(name, service, guarded and not name.endswith(LISTS[1]))
-        yield from _call(items[place + 1], name, postfix, settings)
-    if not asked:
+    places = {name: position(items, service) for name, items in lists.items()}
+    asking = {name: place for name, place in places.items() if place is not None}
+    for name, place in asking.items():
+        items = lists[name]
+        yield _place(name, items[:place], service, _guards(lists[LISTS[1]]))
+        if not name.endswith(LATE):
+            yield from _call(items[place + 1], name, postfix, settings)
+    if not asking:
+        yield from _by_table(service, lists, postfix, settings)
+
+
+def _guards(items: list[str]) -> bool:
+    """Return whether these restrictions let no mail through that is for elsewhere."""
+    return any(item in _GUARDS for item in items)
+
+
+def _place(name: str, before: list[str], service: Service, relayed: bool) -> Finding:
+    """Return whether a list asks the service at the right place, which is after these others.
+
+    If smtpd_relay_restrictions keep the host from being an open relay, it is ``relayed``.
+    """
+    asks = f"{name} asks {service.endpoint}"
+    if name.endswith(LATE):
+        text = f"{asks}, where mail to several has no recipient"
+        return Finding("warning", "main.cf", text, f"Ask it in {LISTS[0]}.")
+    if name.endswith(EARLY):
+        text = f"{asks}, before the relay check: strangers fill the database"
+        return Finding("warning", "main.cf", text, f"Ask it in {LISTS[0]}.")
+    if _guards(before):
+        return Finding("ok", "main.cf", f"{asks}, after the relay check")
+    remedy = f"In {name}, write reject_unauth_destination before check_policy_service."
+    if relayed and not name.endswith(LISTS[1]):
+        text = f"{asks} with no reject_unauth_destination before it"
+        return Finding("warning", "main.cf", f"{text}: strangers fill the database", remedy)
+    text = f"{asks} before reject_unauth_destination: an open relay is near"
+    return Finding("error", "main.cf", text, remedy)
+
+
+def _by_table(
+    service: Service, lists: dict[str, list[str]], postfix: Postfix, settings: Settings
+) -> Findings:
+    """Yield the same where no list asks the service, but a class that a table may name."""
+    tables = [name for name, items in lists.items() if any(map(_TABLE.fullmatch, items))]
+    classes = {name: position(items, service) for name, items in postfix.classes.items()}
+    asking = {name: place for name, place in classes.items() if place is not None}
+    if not (asking and tables):
         remedy = f"In {LISTS[0]}, after reject_unauth_destination:\n{_call_line(service.endpoint)}"
         yield Finding("error", "main.cf", f"nothing asks {service.endpoint}", remedy)
+    else:
+        for name, place in asking.items():
+            text = f"{name} asks {service.endpoint}, for whom a table in {tables[0]} names it"
+            yield Finding("ok", "main.cf", text)
+            yield from _call(postfix.classes[name][place + 1], name, postfix, settings)
 
 
 def _call_line(endpoint: str) -> str:
     return f"check_policy_service {{ {endpoint}, default_action=DUNNO, timeout=10s }}"
-
-
-def _unguarded(name: str, service: Service, relayed: bool) -> Finding:
-    remedy = f"In {name}, write reject_unauth_destination before check_policy_service."
-    if relayed:
-        text = f"{name} asks {service.endpoint} with no reject_unauth_destination before it"
-        return Finding("warning", "main.cf", f"{text}: strangers fill the database", remedy)
-    text = f"{name} asks {service.endpoint} before reject_unauth_destination: an open relay is near"
-    return Finding("error", "main.cf", text, remedy)
 
 
 def _call(call: str, name: str, postfix: Postfix, settings: Settings) -> Findings:

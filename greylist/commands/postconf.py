@@ -6,17 +6,22 @@ import itertools
 import os
 import re
 import subprocess
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 LISTS = ("smtpd_recipient_restrictions", "smtpd_relay_restrictions")
+EARLY = ("smtpd_client_restrictions", "smtpd_helo_restrictions", "smtpd_sender_restrictions")
 LATE = ("smtpd_data_restrictions", "smtpd_end_of_data_restrictions")
+_ALL = (*LISTS, *EARLY, *LATE)
 _PARAMETERS = (
-    *LISTS,
-    *LATE,
+    *_ALL,
     "command_time_limit",
     "default_process_limit",
     "smtpd_policy_service_default_action",
     "smtpd_policy_service_timeout",
+    "smtpd_restriction_classes",
 )
 _ITEM = re.compile(r"\{[^{}]*\}|[^\s,{}]+")
 _ARGUMENT = re.compile(r"\{\s*(.*?)\s*\}(?!\S)|(\S+)")  # master(5): in braces, one with blanks
@@ -50,11 +55,16 @@ class Service(NamedTuple):
 
 
 class Postfix:
-    """What postconf(1) says of a configuration."""
+    """What postconf(1) says of a configuration.
+
+    Attributes:
+        classes: the restrictions of each class (RESTRICTION_CLASS_README).
+    """
 
     def __init__(self, program: str, directory: str | None) -> None:
         self._command = [program, *(["-c", directory] if directory else [])]
         self._values: dict[str, str] = {}
+        self.classes: dict[str, list[str]] = {}
 
     def ask(self, *arguments: str) -> str:
         """Return what postconf prints; OSError with its complaint if there is one."""
@@ -75,20 +85,38 @@ class Postfix:
 
     def load(self, services: list[Service]) -> None:
         """Ask for all values at once: postconf(1) is slow to start."""
-        limits = [f"{service.name}_time_limit" for service in services]
-        for line in self.ask("-x", *_PARAMETERS, *limits).splitlines():
+        self._load(*_PARAMETERS, *(f"{service.name}_time_limit" for service in services))
+        names = restrictions(self.value("smtpd_restriction_classes"))
+        if names:
+            self._load(*names)
+        self.classes = {name: restrictions(self.value(name)) for name in names}
+
+    def _load(self, *names: str) -> None:
+        for line in self.ask("-x", *names).splitlines():
             name, _, value = line.partition("=")
             self._values[name.strip()] = value.strip()
 
     def lists(self) -> dict[str, list[str]]:
-        """Return the restriction lists by name, those that master.cf overrides included."""
-        names = (*LISTS, *LATE)
-        lists = {name: restrictions(self.value(name)) for name in names}
+        """Return the restriction lists by name, those that master.cf overrides included.
+
+        What is in a class stands in place of the class.
+        """
+        lists = {name: self._items(self.value(name)) for name in _ALL}
         for line in self.ask("-Px").splitlines():
             name, _, value = line.partition(" = ")
-            if name.endswith(names):
-                lists[name] = restrictions(value)
+            if name.endswith(_ALL):
+                lists[name] = self._items(value)
         return lists
+
+    def _items(self, value: str) -> list[str]:
+        return list(self._expanded(restrictions(value), ()))
+
+    def _expanded(self, items: list[str], within: tuple[str, ...]) -> Iterator[str]:
+        for item in items:
+            if item in self.classes and item not in within:
+                yield from self._expanded(self.classes[item], (*within, item))
+            else:
+                yield item
 
 
 def service_of(line: str) -> Service | None:

@@ -20,6 +20,7 @@ smtpd_recipient_restrictions =
     {guard}
     check_policy_service {call}
 greylist_time_limit = {time}
+{more}
 """
 GOOD = {
     "chroot": "n",
@@ -29,6 +30,7 @@ GOOD = {
     "guard": "reject_unauth_destination",
     "call": "{ unix:private/greylist, default_action=DUNNO, timeout=10s }",
     "time": "3600",
+    "more": "",
 }
 
 

@@ -15,7 +15,7 @@ from greylist.commands.check_whitelist import complaints
 from greylist.store.record import SIZE, Record
 
 from .mailhost import NOW
-from .postfix_files import hand_over, postfix
+from .postfix_files import GOOD, hand_over, postfix
 
 
 @pytest.fixture
@@ -87,6 +87,59 @@ def test_a_restriction_in_master_cf_counts(sound):
         file.write(" reject_unauth_destination, check_policy_service")
         file.write(" {unix:private/greylist, default_action=DUNNO, timeout=9s} }\n")
     assert findings(sound, 0) == []
+
+
+CLASS = """\
+smtpd_restriction_classes = strict, greylisting
+strict = reject_unknown_sender_domain, greylisting
+greylisting = check_policy_service {}
+"""
+OTHER = {"call": "unix:private/other"}
+TABLE = "reject_unauth_destination, check_sender_access static:greylisting"
+
+
+@pytest.mark.parametrize(
+    ("changes", "call", "code", "expected"),
+    [
+        (OTHER, GOOD["call"], 1, ["error main.cf: nothing asks unix:private/greylist"]),
+        (OTHER | {"guard": "reject_unauth_destination, strict"}, GOOD["call"], 0, []),
+        (OTHER | {"guard": TABLE}, GOOD["call"], 0, []),
+        (
+            OTHER | {"guard": TABLE},
+            "unix:private/greylist",
+            0,
+            ["warning main.cf: greylisting: in trouble", "warning main.cf: greylisting: a client"],
+        ),
+        (
+            OTHER | {"guard": "strict", "relay": "permit"},
+            GOOD["call"],
+            1,
+            ["error main.cf: smtpd_recipient_restrictions asks unix:private/greylist before"],
+        ),
+    ],
+)
+def test_a_restriction_class_counts(sound, changes, call, code, expected):
+    """A class is looked at where a list names it, or when a table may."""
+    postfix(sound, **changes, more=CLASS.format(call))
+    found = findings(sound, code)
+    assert len(found) == len(expected)
+    assert all(line.startswith(start) for line, start in zip(found, expected, strict=True)), found
+
+
+def test_a_class_that_names_itself(sound):
+    """A circle of classes ends."""
+    postfix(
+        sound, more="smtpd_restriction_classes = a, b\na = b\nb = a, check_helo_access static:a"
+    )
+    assert findings(sound, 0) == []
+
+
+def test_asked_before_the_relay_check(sound):
+    """In a list that comes before it, greylisting works, and strangers fill the database."""
+    early = f"smtpd_sender_restrictions = check_policy_service {GOOD['call']}"
+    postfix(sound, **OTHER, more=early)
+    found = findings(sound, 0)
+    assert ["before the relay check: strangers fill" in line for line in found] == [True]
 
 
 def test_every_wrong_setting_is_named(sound):
