@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
 harness = pytest.importorskip("postfix_harness")
@@ -11,6 +14,7 @@ pytestmark = [
     pytest.mark.skipif(bool(harness.unavailable()), reason=harness.unavailable()),
 ]
 
+README = (Path(__file__).parent.parent / "README.md").read_text()
 MESSAGE = b"Subject: hello\r\n\r\nHello.\r\n"
 RECIPIENTS = ["one@example.org", "two@example.org", "three@example.org"]
 
@@ -39,6 +43,27 @@ def test_a_message_from_a_pool(postfix):
     assert len(headers) == 1
     assert "X-Greylist: delayed 40" in headers[0]
     assert " at mx.example.org; " in headers[0]
+
+
+def test_only_some_are_greylisted():
+    """README's restriction class: only the clients that a table names wait."""
+    section = README.partition("### Greylisting only some")[2]
+    blocks = re.findall(r"```\n(.*?)```", section, re.DOTALL)
+    postfix = harness.Postfix()
+    etc = postfix.directory / "etc"
+    harness.as_root("tee", etc / "greylisted", input=blocks[1])
+    main = blocks[0].replace("/etc/postfix/", f"{etc}/")
+    harness.as_root("tee", "-a", etc / "main.cf", input=main)
+    with postfix:
+
+        def code(name: str) -> int:
+            with postfix.client("192.0.2.1", name) as smtp:
+                smtp.mail("a@example.com")
+                return smtp.rcpt("b@example.org")[0]
+
+        assert code("mail.example.net") == 250
+        assert [code("[UNAVAILABLE]"), code("dyn-12.example.net")] == [450, 450]
+        assert code("mail.example.net") == 250
 
 
 def test_modes_under_an_open_connection(postfix):
