@@ -304,12 +304,14 @@ class BerkeleyStore:
 
         An open database takes room in the shared regions even after its process has died.
         """
+        if self._environment is None:
+            return
         try:
             self._lock.acquire()
         except StoreError:
             return  # as if it had died; nothing is lost
         try:
-            if self._environment is None or self._shared[:] != self._clean:
+            if self._shared[:] != self._clean:
                 return
             self._shared[:] = self._dirty
             signal.alarm(WATCHDOG)

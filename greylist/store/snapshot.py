@@ -47,14 +47,15 @@ def snapshot(store: Store, path: str) -> Iterator[Iterator[tuple[bytes, bytes]]]
     """
     with tempfile.TemporaryDirectory(prefix="greylist-") as directory:
         copy = os.path.join(directory, os.path.basename(path))
-        environment = database = None
         try:
             _copy_whole(store, path, copy)
+        except OSError as error:
+            raise StoreError(f"cannot copy {path} to {directory}: {error.strerror}") from error
+        environment = database = None
+        try:
             environment = _recover(copy)
             database = open_database(environment, copy)
             yield _entries(database)
-        except OSError as error:
-            raise StoreError(f"cannot copy {path} to {directory}: {error.strerror}") from error
         except db.DBError as error:
             raise StoreError(f"the copy of {path} is of no use: {error.args[-1]}") from error
         finally:

@@ -74,8 +74,7 @@ class Host:
         return subprocess.run(
             [SCRIPT, *map(str, args)],
             env=environment,
-            capture_output=True,
             timeout=60,
             check=False,
-            **options,
+            **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options},
         )

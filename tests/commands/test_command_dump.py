@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import json
 import multiprocessing
+import os
 import time
 from types import SimpleNamespace
 
@@ -177,6 +178,20 @@ def test_no_room_for_the_copy(host, monkeypatch):
     host.put(ODD)
     monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=4096))
     assert "no room for a copy" in host.run("dump", code=3).stderr
+
+
+@pytest.mark.parametrize("arguments", [["dump"], ["list"], ["list", "--json"], ["metrics"]])
+def test_output_that_nobody_takes(host, arguments):
+    """A reader that has seen enough is no error; a disk that is full is one, of the output."""
+    host.put({b"192.0.2.%d/a@x/b@y" % n: b"%d/0/0" % NOW for n in range(250)})
+    reader, writer = os.pipe()
+    os.close(reader)
+    with open(writer, "wb") as closed, open("/dev/full", "wb") as full:
+        done = host.script(*arguments, stdout=closed)
+        assert (done.returncode, done.stderr) == (0, b"")
+        done = host.script(*arguments, stdout=full)
+        assert done.returncode == 1
+        assert done.stderr == b"Error: No space left on device\n"
 
 
 def test_forget_takes_what_matches(host):

@@ -8,11 +8,14 @@ import json
 import os
 import pty
 import subprocess
+from unittest import mock
 
 import pytest
 
 from greylist.commands.output import duration, size
 from greylist.commands.selection import client_test, glob_test
+from greylist.store import StoreError
+from greylist.store.patient import PatientLock
 
 from .mailhost import NOW, SCRIPT
 
@@ -104,6 +107,13 @@ def test_a_held_lock_is_named(stocked, monkeypatch):
         fcntl.flock(file, fcntl.LOCK_EX)
         result = stocked.run("list", code=3)
     assert f"by process {os.getpid()} (" in result.stderr
+
+
+def test_a_held_lock_is_waited_for_once(stocked):
+    """Who could not have the lock in time does not wait for it again to leave."""
+    with mock.patch.object(PatientLock, "acquire", side_effect=StoreError("held")) as acquire:
+        assert "held" in stocked.run("list", code=3).stderr
+    assert acquire.call_count == 1
 
 
 def test_help_loads_no_command(host):
