@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 from greylist.commands import output
-from greylist.commands.database import acting_as_owner, opened, walk
+from greylist.commands.database import acting_as_owner, opened, present, walk
 from greylist.commands.finding import Finding
 from greylist.store import StoreError
 from greylist.store.aside import copies
@@ -34,6 +34,7 @@ def examine(settings: Settings) -> Findings:
     directory = os.path.dirname(path)
     try:
         with acting_as_owner(directory):
+            present(path)
             check(path)
     except StoreError as error:
         text, _, remedy = str(error).partition("; mend it: ")

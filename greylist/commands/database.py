@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from greylist.log import Log
 from greylist.store import StoreError
 from greylist.store.berkeley import BerkeleyStore
-from greylist.store.directory import check, group, import_all, lock_path
+from greylist.store.directory import check, group, import_all, lock_path, user
 from greylist.store.patient import PatientLock
 
 if TYPE_CHECKING:
@@ -47,8 +47,9 @@ def opened(settings: Settings, create: bool = False) -> Iterator[Store]:
         StoreError: it cannot be used; or there is none yet, and ``create`` is not set.
     """
     path = settings.database
-    with acting_as_owner(os.path.dirname(path)):
-        if not create and not os.path.exists(path):
+    directory = os.path.dirname(path)
+    with acting_as_owner(directory):
+        if not present(path) and not create and os.path.isdir(directory):
             raise StoreError(f"there is no database at {path} yet; the first request makes it")
         check(path)
         lock = PatientLock(lock_path(path), PATIENCE)
@@ -57,6 +58,26 @@ def opened(settings: Settings, create: bool = False) -> Iterator[Store]:
             yield store
         finally:
             store.close()
+
+
+def present(path: str) -> bool:
+    """Return whether there is a database, as far as this user is to know.
+
+    Raises:
+        StoreError: its directory is somebody else's.
+    """
+    directory = os.path.dirname(path)
+    try:
+        owner = os.stat(directory).st_uid
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise StoreError(f"{directory}: {error.strerror}") from error
+    if owner != os.geteuid():
+        name = user(owner)
+        text = f"{directory} belongs to {name}, not to {user()}"
+        raise StoreError(f"{text}; mend it: run this as root, or as {name}")
+    return os.path.exists(path)
 
 
 def to_person() -> Log:

@@ -13,7 +13,7 @@ import click
 
 from greylist import policy
 from greylist.commands import output
-from greylist.commands.database import opened, to_person
+from greylist.commands.database import acting_as_owner, opened, present, to_person
 from greylist.commands.maillog import request_of
 from greylist.commands.scratch import Overlay, Scratch
 from greylist.filter import Filter
@@ -80,8 +80,8 @@ def command(settings: Settings, /, as_json: bool, **attributes: str | None) -> N
         click.echo("There is no request in the input.", err=True)
         raise click.exceptions.Exit(1)
     filter = Filter(settings, to_person())
-    # Before the database is opened, and root acts as its owner: root may read more.
-    screened = [(request, filter.screen(request)) for request in requests]
+    with acting_as_owner(os.path.dirname(settings.database)):  # what root can read is no proof
+        screened = [(request, filter.screen(request)) for request in requests]
     for number, explanation in enumerate(explain_all(screened, settings)):
         if as_json:
             output.print_json(as_dict(explanation))
@@ -117,7 +117,10 @@ def explain_all(
     """Yield the explanations of requests, each with its decision if it needs no entry."""
     if all(screened for _, screened in requests):
         yield from (explain(*pair, settings, None) for pair in requests)
-    elif not os.path.exists(settings.database):
+        return
+    with acting_as_owner(os.path.dirname(settings.database)):
+        known = present(settings.database)
+    if not known:
         words = f"There is no database at {settings.database} yet: it counts as empty."
         click.echo(words, err=True)
         empty = Scratch()

@@ -139,6 +139,24 @@ def test_root_leaves_no_file_of_its_own(host):
     assert owners == {65534}
 
 
+@pytest.mark.root
+def test_somebody_else_is_told_whose_it_is(host):
+    """Who may not look into the directory is not told that there is no database."""
+    host.put({WAITING: b"%d/0/0" % NOW})
+    os.chown(host.database.parent, 65534, 65534)
+    asked = ["explain", "--client-address=192.0.2.1", "--recipient=bob@example.org"]
+    for command in (["list"], asked, ["pass", "--trust", "192.0.2.1"], ["check"]):
+        host.run(*command, code=None)  # imports all, as root
+        os.seteuid(1)
+        try:
+            result = host.run(*command, code=None)
+        finally:
+            os.seteuid(0)
+        assert result.exit_code == (1 if command == ["check"] else 3)
+        assert "belongs to nobody, not to daemon" in result.output
+        assert "run this as root, or as nobody" in result.output
+
+
 @pytest.mark.parametrize(
     ("pattern", "client", "expected"),
     [
