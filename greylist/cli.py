@@ -52,6 +52,7 @@ def configure(config: str | None, options: dict[str, Any]) -> Settings:
             if value is None or (name == "verbose" and not value):
                 continue
             configuration.set(name, _text(value))
+        configuration.check()
     except SettingsError as error:
         raise click.UsageError(str(error)) from error
     except OSError as error:

@@ -11,20 +11,20 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 
 import click
 
-from greylist import settings as settings_module
+from greylist.cli import configure
 from greylist.commands import output
-from greylist.commands.database import to_person
+from greylist.commands.database import acting_as_owner, to_person
 from greylist.commands.figures import quantile
 from greylist.commands.maillog import Attempt, Reader
 from greylist.commands.stats import QUANTILES
 from greylist.commands.timeline import Outcome, deliveries, play
 from greylist.filter import Filter
 from greylist.networks import parse_address
-from greylist.settings import SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from greylist.commands.timeline import Delivery
     from greylist.settings import Settings
 
 _KINDS = (
@@ -67,10 +67,7 @@ def command(
         click.echo("There is no mail from outside in the logs.", err=True)
         raise click.exceptions.Exit(1)
     found = deliveries(attempts)
-    outcomes = [
-        play(found, configuration, Filter(configuration, to_person()).screen)
-        for configuration in (settings, *others)
-    ]
+    outcomes = [_play(found, configuration) for configuration in (settings, *others)]
     if as_json:
         output.print_json(as_dict(attempts, len(found), outcomes, top))
     else:
@@ -78,15 +75,17 @@ def command(
         show(attempts, len(found), dict(zip(names, outcomes, strict=True)), top)
 
 
+def _play(found: list[Delivery], settings: Settings) -> Outcome:
+    with acting_as_owner(os.path.dirname(settings.database)):  # what root can read is no proof
+        return play(found, settings, Filter(settings, to_person()).screen)
+
+
 def _name(settings: Settings) -> str:
     return os.path.basename(settings.path) if settings.path else "defaults"
 
 
 def _load(path: str) -> Settings:
-    try:
-        return settings_module.load(path)
-    except (SettingsError, OSError) as error:
-        raise click.UsageError(str(error)) from error
+    return configure(path, {})
 
 
 def read(paths: tuple[str, ...]) -> Iterator[Attempt]:
