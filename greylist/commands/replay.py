@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
+import io
+import lzma
 import os
-import sys
 import time
+import zlib
+from contextlib import contextmanager
 from operator import attrgetter
-from typing import TYPE_CHECKING, BinaryIO, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import click
 
@@ -26,6 +30,13 @@ if TYPE_CHECKING:
 
     from greylist.commands.timeline import Delivery
     from greylist.settings import Settings
+
+_PACKED: tuple[tuple[bytes, Any], ...] = (
+    (b"\x1f\x8b", gzip.open), (b"BZh", bz2.open), (b"\xfd7zXZ", lzma.open),
+)  # fmt: skip
+"""How a packed file begins, and what opens it."""
+
+_BROKEN = (OSError, EOFError, zlib.error, lzma.LZMAError)
 
 _KINDS = (
     ("passed at once", "at_once"),
@@ -47,7 +58,7 @@ def command(
 ) -> None:
     """Say what greylisting would have done to the mail in Postfix's LOGS.
 
-    The logs may be compressed with gzip, and given in any order. Deliveries and retries are
+    The logs may be packed (gzip, bzip2, xz), and given in any order. Deliveries and retries are
     rebuilt from them and run through the policy with the settings in force, at the log's own
     clock, in a database of their own that is thrown away. Mail with a login, and from the
     machine itself, is left out.
@@ -93,12 +104,12 @@ def read(paths: tuple[str, ...]) -> Iterator[Attempt]:
     reader = Reader()
     for path in sorted(paths, key=_changed):
         try:
-            with _open(path) as file:
+            with _opened(path) as file:
                 lines = output.progress(file, path)
                 for attempt in reader.read(lines, _changed(path)):
                     if attempt.time and not _own(attempt.request[b"client_address"]):
                         yield attempt
-        except (OSError, EOFError) as error:
+        except _BROKEN as error:
             raise click.ClickException(f"{path}: {error}") from error
 
 
@@ -107,12 +118,18 @@ def _changed(path: str) -> float:
     return time.time() if path == "-" else os.stat(path).st_mtime
 
 
-def _open(path: str) -> BinaryIO:
-    if path == "-":
-        return sys.stdin.buffer
-    with open(path, "rb") as file:
-        packed = file.read(2) == b"\x1f\x8b"
-    return cast("BinaryIO", gzip.open(path)) if packed else open(path, "rb")
+@contextmanager
+def _opened(path: str) -> Iterator[BinaryIO]:
+    """Open a log, or standard input, and unpack what is packed."""
+    with click.open_file(path, "rb") as file:
+        plain = io.BufferedReader(cast("io.RawIOBase", file))
+        start = plain.peek()
+        unpack = next((unpack for magic, unpack in _PACKED if start.startswith(magic)), None)
+        if unpack is None:
+            yield plain
+        else:
+            with unpack(plain) as unpacked:
+                yield unpacked
 
 
 def _own(address: bytes) -> bool:

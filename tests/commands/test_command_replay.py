@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import bz2
 import calendar
 import gzip
 import json
+import lzma
 import os
 import time
 
@@ -12,6 +14,7 @@ import pytest
 
 from greylist.commands.maillog import Clock, Reader
 
+PACK = {".gz": gzip.compress, ".bz2": bz2.compress, ".xz": lzma.compress}
 START = calendar.timegm((2026, 11, 2, 10, 0, 0))
 
 
@@ -63,7 +66,7 @@ class Log:
     def write(self, path, changed=START + 20 * 86400):
         """Write the log, last changed at this time."""
         data = "".join(self.lines).encode()
-        path.write_bytes(gzip.compress(data) if path.suffix == ".gz" else data)
+        path.write_bytes(PACK.get(path.suffix, bytes)(data))
         os.utime(path, (changed, changed))
         return path
 
@@ -97,7 +100,9 @@ def replayed(host, *arguments, **options):
     return json.loads(host.run("replay", "--json", *arguments, **options).stdout)
 
 
-@pytest.mark.parametrize("name", ["mail.log", "mail.log.gz", "iso.log"])
+@pytest.mark.parametrize(
+    "name", ["mail.log", "mail.log.gz", "mail.log.bz2", "mail.log.xz", "iso.log"]
+)
 def test_each_kind_of_delivery_is_told_apart(host, name):
     """Plain or packed, in either form of time: the same deliveries, the same outcome."""
     path = story(iso=name == "iso.log").write(host.path / name)
@@ -153,11 +158,21 @@ def test_a_log_without_mail(host):
     assert "no mail" in host.run("replay", path, code=1).stderr
 
 
-def test_a_broken_archive_is_named(host):
-    """A truncated gzip file is a message, not a traceback."""
-    path = story().write(host.path / "mail.log.gz")
-    path.write_bytes(path.read_bytes()[:-20])
-    assert str(path) in host.run("replay", path, code=1).stderr
+@pytest.mark.parametrize("suffix", [".gz", ".bz2", ".xz"])
+def test_a_broken_archive_is_named(host, suffix):
+    """A packed file that is cut short or damaged is a message, not a traceback."""
+    path = story().write(host.path / f"mail.log{suffix}")
+    data = path.read_bytes()
+    for broken in (data[:-20], data[:60] + b"what" + data[64:]):
+        path.write_bytes(broken)
+        assert str(path) in host.run("replay", path, code=1).stderr
+
+
+def test_a_packed_log_on_standard_input(host):
+    """What is packed is unpacked wherever it comes from."""
+    whole = replayed(host, story().write(host.path / "mail.log"))
+    packed = story().write(host.path / "mail.log.gz").read_bytes()
+    assert json.loads(host.script("replay", "--json", "-", input=packed).stdout) == whole
 
 
 @pytest.mark.parametrize(
