@@ -22,10 +22,11 @@ bench:
 	@.ci/setup demo
 	$(if $(filter 0,$(shell id -u)),,sudo) .venv/bin/python -m benchmarks $(BENCH)
 
-# Writes anew what is made from the table of settings.
+# Writes anew what is made from the table of settings and the texts of --help.
 docs:
 	@.ci/setup demo
 	.venv/bin/python tests/settings_docs.py
+	.venv/bin/python -m greylist.commands.manual man
 
 clean:
 	rm -rf .venv build dist .hypothesis .pytest_cache .mypy_cache .ruff_cache .coverage

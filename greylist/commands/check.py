@@ -46,13 +46,13 @@ def examine(config: str | None, options: dict[str, Any], postfix: str | None) ->
     """Yield all that there is to find."""
     settings = Settings()
     yield from _file(config, settings)
-    for name, value in options.items():
-        if value is not None and isinstance(value, str):
-            settings.set(name, value)
     try:
+        for name, value in options.items():
+            if isinstance(value, str):
+                settings.set(name, value)
         settings.check()
     except SettingsError as error:
-        yield Finding("error", "settings", str(error), "Change one of them.")
+        yield Finding("error", "settings", str(error), "Change that.")
     yield from check_whitelist.examine(settings)
     yield from check_database.examine(settings)
     yield from check_postfix.examine(settings, postfix)

@@ -61,11 +61,14 @@ def command(
         click.echo(f"{number} forgotten.")
 
 
-def choose(store: Store, settings: Settings, selection: Selection, now: int) -> list[Entry]:
-    """Return the entries that are meant; without any, end with exit status 1."""
+def choose(
+    store: Store, settings: Settings, selection: Selection, now: int, triplets: bool = False
+) -> list[Entry]:
+    """Return the entries, or triplets only, that are meant; without any, end with exit status 1."""
     test = selection.test(now)
     stored = output.progress(walk(store), "Reading")
-    chosen = [entry for entry in entries(stored, settings, now) if test(entry)]
+    found = (entry for entry in entries(stored, settings, now) if test(entry))
+    chosen = [entry for entry in found if entry.recipient or not triplets]
     if not chosen:
         click.echo("No entry matches.", err=True)
         raise click.exceptions.Exit(1)

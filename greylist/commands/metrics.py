@@ -12,7 +12,7 @@ import click
 
 from greylist import __version__
 from greylist.commands.figures import Figures, gather
-from greylist.commands.stats import write_atomically
+from greylist.commands.stats import write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -35,7 +35,7 @@ def command(settings: Settings, /, path: str | None) -> None:
     """
     text = render(gather(settings))
     if path:
-        write_atomically(path, text)
+        write_whole(path, text)
     else:
         click.echo(text, nl=False)
 

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import time
 from typing import TYPE_CHECKING
 
 import click
 
-from greylist import identity
+from greylist import identity, policy
 from greylist.commands import output
 from greylist.commands.database import apply, opened
 from greylist.commands.entry import CLIENT, Entry, entry_of
 from greylist.commands.forget import choose
 from greylist.commands.list import show
 from greylist.commands.selection import Selection, selectors
+from greylist.networks import parse_address
 from greylist.triplet import Triplet
 
 if TYPE_CHECKING:
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 
     from greylist.settings import Settings
     from greylist.store import Entries
+
+_CHANGED = ("waiting", "expired")
 
 
 @click.command("pass", short_help="Let a client, sender or recipient through now.")
@@ -36,7 +40,9 @@ def command(
 
     PATTERN and the options select as for list; at least one is needed. With --trust, the
     client (its network, as greylisted) is trusted instead, as if it had earned it; that lasts
-    as long as it sends mail at least once in max_age. Exit status: 0, or 1 if nothing matches.
+    as long as it sends mail at least once in max_age. With pool = domain, clients with a
+    verified name are known by its domain: name the host. Exit status: 0, or 1 if nothing
+    matches.
 
     \b
     Examples:
@@ -66,15 +72,14 @@ def _pass(settings: Settings, selection: Selection, now: int, dry_run: bool) -> 
         found = entries.get(entry.key)
         if found is None:
             return  # it went meanwhile
-        triplet = Triplet.unpack(found)
-        if triplet.is_waiting(settings.delay):
-            old = Triplet(min(triplet.ctime, now - settings.delay), 0, triplet.count)
+        if policy.state_of(entry.key, found, settings, now) in _CHANGED:
+            old = Triplet(max(1, now - settings.delay), 0, Triplet.unpack(found).count)
             entries.put(entry.key, old.pack())
 
     with opened(settings) as store:
         if not selection.state:
             selection = selection._replace(state=("waiting",))
-        chosen = [e for e in choose(store, settings, selection, now) if e.recipient]
+        chosen = choose(store, settings, selection, now, triplets=True)
         if not dry_run:
             sum(map(len, apply(store, chosen, age)))
     return chosen
@@ -84,8 +89,7 @@ def _trust(settings: Settings, address: str, now: int, dry_run: bool) -> Entry:
     """Trust a client as if enough of its triplets had passed."""
     if not settings.auto_whitelist:
         raise click.UsageError("auto_whitelist is 0: add the client to the whitelist's file")
-    client = identity.identify({b"client_address": address.encode()}, settings)
-    key = CLIENT + client.lower()
+    key = CLIENT + _client(os.fsencode(address), settings).lower()
     value = Triplet(now, count=settings.auto_whitelist).pack()
 
     def put(entries: Entries) -> None:
@@ -97,3 +101,15 @@ def _trust(settings: Settings, address: str, now: int, dry_run: bool) -> Entry:
     entry = entry_of(key, value, settings, now)
     assert entry is not None
     return entry
+
+
+def _client(name: bytes, settings: Settings) -> bytes:
+    """Return the identity of the client that a person names."""
+    if parse_address(name):
+        return identity.identify({b"client_address": name}, settings)
+    request = {b"client_name": name, b"client_address": b"unknown"}
+    domain = identity.organization(request) if settings.pool == "domain" else b""
+    if not domain:
+        words = "an address, or with pool = domain a host's name"
+        raise click.UsageError(f"--trust {output.text(name)}: give {words}")
+    return domain

@@ -48,24 +48,40 @@ def command(
     if html:
         from greylist.commands.page import render
 
-        write_atomically(html, render(figures, top))
+        write_whole(html, render(figures, top))
     elif as_json:
         output.print_json(as_dict(figures, top))
     else:
         show(figures, top, sys.stdout.isatty() if plots is None else plots)
 
 
-def write_atomically(path: str, text: str) -> None:
-    """Put a file in the place of another, so that nobody ever reads half of it."""
+def write_whole(path: str, text: str) -> None:
+    """Put a file in the place of another, so that nobody ever reads half of it.
+
+    What a link points to is replaced, and what is no file, such as a terminal, written to.
+    """
+    path = os.path.realpath(path)
     try:
-        directory, name = os.path.split(os.path.abspath(path))
-        descriptor, temporary = tempfile.mkstemp(prefix=f".{name}.", dir=directory)
+        if os.path.exists(path) and not os.path.isfile(path):
+            with open(path, "w", encoding="utf-8") as file:
+                file.write(text)
+        else:
+            _replace(path, text)
+    except OSError as error:
+        raise click.FileError(path, error.strerror) from error
+
+
+def _replace(path: str, text: str) -> None:
+    directory, name = os.path.split(path)
+    descriptor, temporary = tempfile.mkstemp(prefix=f".{name}.", dir=directory)
+    try:
         with open(descriptor, "w", encoding="utf-8") as file:
             file.write(text)
             os.fchmod(file.fileno(), 0o644)
         os.rename(temporary, path)
-    except OSError as error:
-        raise click.FileError(path, error.strerror) from error
+    except OSError:
+        os.unlink(temporary)
+        raise
 
 
 def show(figures: Figures, top: int, plots: bool) -> None:

@@ -142,6 +142,13 @@ def test_asked_before_the_relay_check(sound):
     assert ["before the relay check: strangers fill" in line for line in found] == [True]
 
 
+@pytest.mark.parametrize("option", ["--delay=soon", "--whitelist=here"])
+def test_a_wrong_option_is_a_finding(sound, option):
+    """The command line is looked at like the file."""
+    result = sound.run(option, "check", "--json", "--postfix", sound.path / "postfix", code=1)
+    assert option[2:7] in json.loads(result.stdout)["findings"][1]["text"]
+
+
 def test_every_wrong_setting_is_named(sound):
     """All the lines that are wrong are named at once, where the filter stops at the first."""
     sound.configure("delay = soon", "colour = blue", "durable = no", "durable = yes", "nonsense")

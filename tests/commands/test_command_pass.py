@@ -29,6 +29,21 @@ def test_what_waits_passes_at_its_next_attempt(host, selector, value):
     assert verdict(host) == "pass"
 
 
+def test_what_has_expired_passes_too(host):
+    """A triplet that came back too late, and one that was never pruned, start afresh as old."""
+    for value in (b"%d/0/0" % (NOW - 3 * DAY), b"%d/%d/4" % (NOW - 90 * DAY, NOW - 60 * DAY)):
+        host.put({KEY: value})
+        assert verdict(host) == "greylist"
+        host.run("pass", "ann@*", "--state", "expired")
+        assert verdict(host) == "pass"
+
+
+def test_a_client_is_no_triplet(host):
+    """Who asks for trusted ones has nothing to let through."""
+    host.put({b"/client/192.0.2.0": b"%d/0/5" % NOW})
+    assert "No entry matches" in host.run("pass", "--state", "trusted", code=1).stderr
+
+
 def test_what_has_passed_already_stays(host):
     """Only triplets that wait are changed."""
     entries = {KEY: b"%d/%d/1" % (NOW - 900, NOW - 9)}
@@ -46,6 +61,21 @@ def test_a_client_can_be_trusted(host):
     assert listed["attempts"] == 5
     assert host.run("forget", "192.0.2.7").stdout == "1 forgotten.\n"
     assert verdict(host) == "greylist"
+
+
+@pytest.mark.parametrize("name", ["mail.example.com", "192.0.2.0/24", " 192.0.2.1", "\udcff", ""])
+def test_trust_is_for_an_address(host, name):
+    """What no client can be is refused, and not trusted in vain."""
+    host.run("pass", f"--trust={name}", code=2)
+    assert not host.database.exists()
+
+
+def test_trust_in_a_domain(host):
+    """Where clients are domains, a host's name stands for its domain."""
+    host.configure("pool = domain")
+    assert "example.com is trusted" in host.run("pass", "--trust", "mail.example.com").stdout
+    named = json.loads(host.run("explain", "--json", "--client-name=b.example.com", *ASKED).stdout)
+    assert (named["verdict"], named["reason"]) == ("pass", "client AWL")
 
 
 def test_trust_needs_the_auto_whitelist(host):

@@ -8,6 +8,7 @@ import re
 import shutil
 import stat
 import subprocess
+from unittest import mock
 
 import pytest
 
@@ -138,3 +139,24 @@ def test_metrics_replace_their_file_at_once(stocked):
     assert os.listdir(directory) == ["greylist.prom"]
     result = stocked.run("metrics", "--output", stocked.path / "no" / "where", code=1)
     assert "No such file" in result.stderr
+
+
+def test_metrics_replace_no_device(stocked):
+    """What a link points to is replaced, a FIFO is written to, and a failure leaves nothing."""
+    directory = stocked.path / "collector"
+    directory.mkdir()
+    link, target, fifo = (directory / name for name in ("link", "target", "fifo"))
+    link.symlink_to(target)
+    stocked.run("metrics", "--output", link)
+    assert target.read_text().startswith("# HELP")
+    os.mkfifo(fifo)
+    reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
+    stocked.run("metrics", "--output", fifo)
+    assert os.read(reader, 6) == b"# HELP"
+    os.close(reader)
+    assert "Is a directory" in stocked.run("metrics", "--output", directory, code=1).stderr
+    with mock.patch("os.rename", side_effect=OSError(28, "No space left on device")):
+        assert "No space left" in stocked.run("metrics", "--output", target, code=1).stderr
+    assert sorted(os.listdir(directory)) == ["fifo", "link", "target"]
+    assert link.is_symlink()
+    assert stat.S_ISFIFO(fifo.stat().st_mode)
