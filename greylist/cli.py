@@ -6,6 +6,7 @@ import importlib
 import keyword
 import os
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import click
@@ -17,7 +18,7 @@ from greylist.store import StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any
+    from typing import Any, NoReturn
 
     from greylist.settings import Settings
 
@@ -187,7 +188,26 @@ def cli(context: click.Context, /, config: str | None, log_to: str, **options: A
         filter.main(configuration, log)
 
 
-def run() -> None:
+def run() -> NoReturn:
+    """Run the command line, and end the process.
+
+    No destructor runs: those of stale handles would write what they know into the database.
+    """
+    code: object = 1
+    try:
+        _run()
+    except SystemExit as end:
+        code = end.code or 0
+    except BaseException:  # noqa: BLE001 - as the interpreter does
+        sys.excepthook(*sys.exc_info())
+    finally:
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError):
+                stream.flush()
+        os._exit(code if isinstance(code, int) else 1)
+
+
+def _run() -> None:
     """Run the command line; what is wrong with it must not reach Postfix as a reply."""
     if not filter.is_spawned():
         cli(prog_name="greylist")

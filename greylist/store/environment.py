@@ -34,7 +34,8 @@ _UNIQUE = slice(52, 72)
 
 _KEPT: list[object] = []
 """Every handle that was opened. Were a stale one freed, its destructor would close it: touch
-shared regions that a dead process may have left locked, and flush pages of an old generation."""
+shared regions that a dead process may have left locked, and flush pages of an old generation. So
+who has opened any ends by os._exit, and not as the interpreter does."""
 
 
 class Damaged(Exception):
