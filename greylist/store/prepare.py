@@ -73,7 +73,7 @@ def prepare(path: str, durable: bool, new: bool = False) -> None:
     check_pages(path)
     _reserve(directory)
     for name in _old_regions(directory):
-        os.unlink(name)
+        _discard(name)
 
 
 def _old_regions(directory: str) -> list[str]:
@@ -146,11 +146,21 @@ def _clear(path: str, exists: bool) -> None:
             if room and not os.path.lexists(old):
                 os.rename(region, old)
             else:
-                os.unlink(region)
+                _discard(region)
     parent, base = os.path.split(path)
     for name in (f"__db.{base}", base if not exists else ""):
         if name and os.path.lexists(os.path.join(parent, name)):
             os.unlink(os.path.join(parent, name))
+
+
+def _discard(region: str) -> None:
+    """Delete a region, and take it from whoever still has it in memory.
+
+    Filters keep the regions of dead generations for as long as they live, and 9 MiB of disk with
+    each. They never touch them again; were one to, for want of our lock, it would die of SIGBUS.
+    """
+    os.truncate(region, 0)
+    os.unlink(region)
 
 
 def discard_log(path: str) -> None:
