@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import mmap
 import os
+import time
 
 SIZE = 256
 """Bytes of a record, written at once."""
@@ -26,7 +27,8 @@ class Record:
     """What the lock file says.
 
     Attributes:
-        generation: raised whenever the shared regions are made anew.
+        generation: raised whenever the shared regions are made anew. A new record begins with a
+            number that no other has had: its file may have been emptied or replaced.
         dirty: somebody is inside, or died there.
         pid: who that is.
         attempts: how often in a row the environment was recovered without a good transaction.
@@ -38,7 +40,7 @@ class Record:
     __slots__ = ("attempts", "boot", "dirty", "files", "generation", "pid", "recovered")
 
     def __init__(self) -> None:
-        self.generation = 0
+        self.generation = time.time_ns()
         self.dirty = False
         self.pid = 0
         self.attempts = 0

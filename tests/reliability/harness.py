@@ -8,6 +8,7 @@ import select
 import subprocess
 import sys
 import tempfile
+import time
 from typing import TYPE_CHECKING
 
 from greylist.log import Log
@@ -48,6 +49,7 @@ class House:
         self.path = str(self.data / "greylist.db")
         self.config = directory / "greylist.cf"
         self.filters: list[FilterProcess] = []
+        self._first: int | None = None
         self.configure()
 
     def configure(self, **settings) -> None:
@@ -85,6 +87,16 @@ class House:
         with open(lock_path(self.path), "rb") as file:
             return Record.unpack(file.read(SIZE))
 
+    def recoveries(self) -> int:
+        """Return how often the environment was made anew since this was asked for first."""
+        try:
+            generation = self.record().generation
+        except (FileNotFoundError, ValueError):
+            return 0  # nobody has been here yet
+        if self._first is None:
+            self._first = generation
+        return generation - self._first
+
     def copies(self) -> list[str]:
         """Return the databases that were set aside."""
         return copies(self.path)
@@ -93,6 +105,16 @@ class House:
         """Wait until no repair process works."""
         with open(f"{self.path}.repair", "ab") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
+
+    def wait_for_check(self) -> None:
+        """Wait until a check has begun, which notes the time, and ended."""
+        end = time.monotonic() + 30
+        while not os.path.exists(f"{self.path}.repair") or not os.path.getsize(
+            f"{self.path}.repair"
+        ):
+            assert time.monotonic() < end, "no check"
+            time.sleep(0.02)
+        self.wait_for_repair()
 
     def entries(self) -> dict[bytes, bytes]:
         """Return everything but the position of the purge, read as a filter would."""

@@ -80,6 +80,7 @@ def storm(house: House, kills: int, writers: int, seed: int = 1) -> dict[str, in
         chance.choice([os.kill, os.killpg])(pid, signal.SIGKILL)
         _, status = os.waitpid(pid, 0)
         assert os.WIFSIGNALED(status), "a writer gave up"
+        house.recoveries()
         number = pids.pop(pid)
         pids[_spawn_writer(house, number)] = number
     for pid in pids:
@@ -125,7 +126,7 @@ def filter_storm(house: House, kills: int, writers: int, seed: int = 1) -> dict[
     threads = [threading.Thread(target=client, args=(number,)) for number in range(writers)]
     for thread in threads:
         thread.start()
-    _kill_filters(current, kills, writers, chance)
+    _kill_filters(house, current, kills, writers, chance)
     stop.set()
     for thread in threads:
         thread.join()
@@ -136,9 +137,12 @@ def filter_storm(house: House, kills: int, writers: int, seed: int = 1) -> dict[
     return _counts(house, kills, sum(map(len, answered.values())))
 
 
-def _kill_filters(current: dict[int, FilterProcess], kills: int, writers: int, chance) -> None:
+def _kill_filters(
+    house: House, current: dict[int, FilterProcess], kills: int, writers: int, chance
+) -> None:
     for _ in range(kills):
         time.sleep(chance.expovariate(1 / 0.05))
+        house.recoveries()
         process = current.get(chance.randrange(writers))
         if process is not None:
             try:
@@ -156,7 +160,7 @@ def _settled(house: House) -> dict[bytes, bytes]:
 
 
 def _counts(house: House, kills: int, acknowledged: int) -> dict[str, int]:
-    recoveries = house.record().generation - 2  # its creation, and the verification
+    recoveries = house.recoveries() - 1  # the verification
     return {"kills": kills, "acknowledged": acknowledged, "recoveries": recoveries, "lost": 0}
 
 
