@@ -5,6 +5,8 @@ The filter waits in the kernel and would starve a slow poller, so this one asks 
 
 from __future__ import annotations
 
+import os
+
 from filelock import FileLock, Timeout
 
 from greylist.store import StoreError
@@ -21,7 +23,8 @@ class PatientLock:
         """Args: path: the lock file, which exists; timeout: the longest wait, in seconds."""
         self._path = path
         self._timeout = timeout
-        self._lock = FileLock(path, timeout=timeout)
+        self._lock = FileLock(path, timeout=timeout, on_acquired=self._share)
+        self._shared = -1
 
     def acquire(self) -> None:
         """Wait for the lock.
@@ -36,6 +39,11 @@ class PatientLock:
                 f"{self._path}: still locked after {self._timeout:g} s by {holder(self._path)}"
             ) from None
 
+    def _share(self, descriptor: int) -> None:
+        # In a child, filelock closes its own. That of a recovery has to hold the lock as well.
+        self._shared = os.dup(descriptor)
+
     def release(self) -> None:
         """Let the next one have the lock."""
+        os.close(self._shared)
         self._lock.release()
