@@ -70,8 +70,9 @@ def _copy_whole(store: Store, path: str, copy: str) -> None:
     for _ in range(ATTEMPTS):
         shutil.rmtree(home(copy), ignore_errors=True)
         os.mkdir(home(copy))
+        first = store.transact(lambda _: _logs(path)[0])
         _copy(store, path, copy)
-        if _has_whole_log(copy):
+        if _has_whole_log(copy, first):
             return
     raise StoreError(f"{path} changes too fast to be copied; try again later")
 
@@ -113,7 +114,7 @@ def _read_logs(path: str, copy: str, all: bool = False) -> dict[str, bytes]:
 
     Old ones are removed at checkpoints, so each is copied while it is there.
     """
-    names = sorted(name for name in os.listdir(home(path)) if name.startswith("log."))
+    names = _logs(path)
     logs = {}
     for name in names if all else names[:-1]:
         if not os.path.exists(os.path.join(home(copy), name)):
@@ -128,10 +129,15 @@ def _write_logs(copy: str, logs: dict[str, bytes]) -> None:
             file.write(data)
 
 
-def _has_whole_log(copy: str) -> bool:
-    """Return whether no log is missing between the first and the last one."""
-    numbers = [int(name[4:]) for name in os.listdir(home(copy))]
-    return max(numbers) - min(numbers) + 1 == len(numbers)
+def _logs(path: str) -> list[str]:
+    return sorted(name for name in os.listdir(home(path)) if name.startswith("log."))
+
+
+def _has_whole_log(copy: str, first: str) -> bool:
+    """Return whether all log files are there from the one that was the first on."""
+    names = _logs(copy)
+    numbers = [int(name[4:]) for name in names]
+    return names[0] == first and numbers[-1] - numbers[0] + 1 == len(numbers)
 
 
 def _recover(copy: str) -> Any:

@@ -129,9 +129,10 @@ def test_a_log_that_is_incomplete_is_noticed(tmp_path):
     directory.mkdir()
     for number in (7, 8):
         (directory / f"log.{number:010}").touch()
-    assert _has_whole_log(str(tmp_path / "x"))
+    assert _has_whole_log(str(tmp_path / "x"), "log.0000000007")
+    assert not _has_whole_log(str(tmp_path / "x"), "log.0000000006")
     (directory / "log.0000000010").touch()
-    assert not _has_whole_log(str(tmp_path / "x"))
+    assert not _has_whole_log(str(tmp_path / "x"), "log.0000000007")
 
 
 def test_a_dump_is_of_one_moment(host):
