@@ -254,7 +254,9 @@ class BerkeleyStore:
 
         reason = recovery.trouble(error, self._path)
         if remedy > SET_ASIDE or reason:
-            raise StoreError(f"{self._path}: {recovery.describe(error)}") from error
+            detail = recovery.describe(error)
+            text = detail if reason in detail else f"{reason} ({detail})"
+            raise StoreError(f"{self._path}: {text}") from error
         self._log.warning(f"{self._path}: {recovery.describe(error)}")
 
     def _abandon(self) -> None:

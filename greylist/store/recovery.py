@@ -13,6 +13,7 @@ import time
 
 from greylist.store import StoreError, repair
 from greylist.store.aside import resume, set_aside, to_salvage
+from greylist.store.directory import user
 from greylist.store.environment import Damaged, db, home, identity
 from greylist.store.prepare import discard_log, prepare
 from greylist.store.record import Record, boot_identity
@@ -43,9 +44,7 @@ ATTEMPTS = 10
 NEW = b"new"
 """What the record says for the files while they are first created."""
 
-_TROUBLE = {
-    errno.EIO, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.EACCES, errno.EPERM,
-}  # fmt: skip
+_TROUBLE = {errno.EIO, errno.EROFS, errno.EMFILE, errno.ENFILE}
 """Errors of the machine, which no other database would mend."""
 
 _DOUBTFUL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.ENOMEM}
@@ -59,11 +58,25 @@ def trouble(error: BaseException, path: str) -> str:
     """Return what is wrong with the machine, or nothing when the database is to blame."""
     number = error.args[0] if error.args else None
     if isinstance(number, int):
+        if number in {errno.EACCES, errno.EPERM}:
+            return _foreign(path) or os.strerror(number)
         if number in _TROUBLE:
             return os.strerror(number)
         if number in _DOUBTFUL:
             return _shortage(path)
     return _shortage(path) if isinstance(error, MemoryError) else ""
+
+
+def _foreign(path: str) -> str:
+    """Return what is wrong with a file that is another user's, or nothing."""
+    directory = os.path.dirname(path)
+    for folder, _, names in os.walk(directory):
+        for file in (folder, *(os.path.join(folder, name) for name in sorted(names))):
+            owner = os.lstat(file).st_uid
+            if owner != os.geteuid():
+                text = f"{file} belongs to {user(owner)}, not to {user()}"
+                return f"{text}; mend it: chown -R {user()} {directory}"
+    return ""
 
 
 def _shortage(path: str) -> str:
@@ -114,6 +127,7 @@ class Renewal:
         record.dirty = True
         record.pid = os.getpid()
         swapped = bool(files) and found.files not in {b"-", NEW, files}
+        alone = not files and os.path.lexists(self.path) and os.path.getsize(self.path) > 0
         resume(self.path)
         self._begin(record)
         self._renew(record, damage or _useless(record), swapped)
@@ -123,12 +137,14 @@ class Renewal:
         if found.dirty:
             record.recovered = int(time.time())
         if not damage:
-            self._report(found, files, swapped)
+            self._report(found, files, swapped, alone)
         record.boot = boot_identity()
         record.files = identity(self.path)
         # The watchdog may have ended the process, or libdb: a death speaks against the database.
-        if found.dirty or to_salvage(self.path):
-            repair.start(self.path, self.log, check=found.dirty)
+        # And one that comes from elsewhere may be torn: its last pages may have been in the log.
+        suspect = found.dirty or swapped or alone
+        if suspect or to_salvage(self.path):
+            repair.start(self.path, self.log, check=suspect)
 
     def _begin(self, record: Record) -> None:
         """Write the record; a creation that died before there was a database begins anew."""
@@ -164,11 +180,13 @@ class Renewal:
             return str(damage)
         return ""
 
-    def _report(self, found: Record, files: bytes, swapped: bool) -> None:
+    def _report(self, found: Record, files: bytes, swapped: bool, alone: bool) -> None:
         if found.dirty:
             self.log.warning(
                 f"{self.path}: recovered, as process {found.pid} left it in mid-update"
             )
+        elif alone:
+            self.log.info(f"{self.path}: it came without its log, and will be checked")
         elif not files and self.log.verbose:
             self.log.info(f"{self.path}: created, or made ready for use")
         elif swapped:
@@ -213,11 +231,14 @@ def _in_child(path: str, function: Callable[[], None]) -> tuple[str, str]:
     """
     size = os.path.getsize(path) if os.path.lexists(path) else 0
     reader, writer = os.pipe()
-    child = os.fork()
+    try:
+        child = os.fork()
+    except OSError as error:
+        return "trouble", f"no process can be started to recover it: {error.strerror}"
     if child == 0:
         code = 1
         try:
-            for number in (signal.SIGALRM, signal.SIGTERM):
+            for number in (signal.SIGALRM, signal.SIGTERM, signal.SIGINT):
                 signal.signal(number, signal.SIG_DFL)
             signal.setitimer(signal.ITIMER_PROF, CPU_SECONDS + size / BYTES_A_CPU_SECOND)
             signal.setitimer(signal.ITIMER_REAL, RECOVERY_SECONDS + size / BYTES_A_SECOND)
@@ -231,8 +252,13 @@ def _in_child(path: str, function: Callable[[], None]) -> tuple[str, str]:
         finally:
             os._exit(code)
     os.close(writer)
-    with open(reader, "rb") as pipe:
-        told = pipe.read().decode(errors="replace")
+    try:
+        with open(reader, "rb") as pipe:
+            told = pipe.read().decode(errors="replace")
+    except BaseException:  # Control-C: whoever hears of it lets go of the lock
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        raise
     _, status = os.waitpid(child, 0)
     if status == 0:
         return "ok", ""
@@ -244,7 +270,7 @@ def _in_child(path: str, function: Callable[[], None]) -> tuple[str, str]:
 
 def _verdict(number: int) -> tuple[str, str]:
     """Return what a signal that ended a recovery says about the database."""
-    if number in {signal.SIGKILL, signal.SIGTERM}:
+    if number in {signal.SIGKILL, signal.SIGTERM, signal.SIGINT}:
         return "trouble", "the recovery was killed"
     if number == signal.SIGPROF:
         return "damaged", "the recovery computed for too long"

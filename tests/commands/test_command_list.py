@@ -140,6 +140,18 @@ def test_root_leaves_no_file_of_its_own(host):
 
 
 @pytest.mark.root
+def test_a_file_of_root_is_named(host):
+    """What cannot be opened for its owner is named, with what mends it."""
+    host.put({WAITING: b"%d/0/0" % NOW})
+    for path in [host.database.parent, *host.database.parent.rglob("*")]:
+        os.chown(path, 65534, 65534)
+    region = host.database.parent / "greylist.db.env" / "__db.003"
+    os.chown(region, 0, 0)
+    words = f"{region} belongs to root, not to nobody; mend it: chown -R nobody {region.parents[1]}"
+    assert words in host.run("list", code=3).stderr
+
+
+@pytest.mark.root
 def test_somebody_else_is_told_whose_it_is(host):
     """Who may not look into the directory is not told that there is no database."""
     host.put({WAITING: b"%d/0/0" % NOW})

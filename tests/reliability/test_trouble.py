@@ -18,6 +18,7 @@ import pytest
 
 from greylist.store import StoreError, recovery
 from greylist.store.lock import NAPS, YIELDS, KernelLock
+from greylist.store.patient import PatientLock
 from tests.reliability.corruption import mark_dirty
 from tests.reliability.harness import ask_until_answered, key, request
 
@@ -226,6 +227,75 @@ def test_lock_file_emptied(house):
     assert tries == 1
     assert key(1) in house.entries()
     assert not house.copies()
+
+
+@pytest.mark.parametrize("how", ["emptied", "deleted"])
+def test_lock_file_gone_and_another_filter_there(house, how):
+    """Whoever still holds the old file's lock ends or starts anew; no answer is lost."""
+    process = house.filter()
+    assert process.ask(request(1))
+    if how == "emptied":
+        os.truncate(house.path + ".lock", 0)
+    else:
+        os.unlink(house.path + ".lock")
+    other = house.filter()
+    assert other.ask(request(2))
+    answered = [1, 2]
+    for number in range(10, 60):
+        answered += [number] if process.ask(request(number)) else []
+        answered += [number + 100] if other.ask(request(number + 100)) else []
+    assert ask_until_answered(house, request(3), 1)[0]
+    entries = house.entries()
+    assert all(key(number) in entries for number in answered)
+    assert len(answered) >= 52
+    assert not house.copies()
+
+
+def test_dead_generations_take_no_disk(small_disk):
+    """However many recoveries a filter outlives, the disk has room for them."""
+    house = small_disk
+    process = house.filter()
+    assert process.ask(request(1))
+    for number in range(2, 12):
+        mark_dirty(house)
+        assert process.ask(request(number))
+    space = os.statvfs(house.directory)
+    assert (space.f_blocks - space.f_bfree) * space.f_frsize < 24 << 20
+
+
+def test_a_child_holds_a_commands_lock(tmp_path):
+    """When a command is killed in a recovery, the child that recovers still has the lock."""
+    path = tmp_path / "lock"
+    path.touch()
+    reader, writer = os.pipe()
+    command = os.fork()
+    if command == 0:
+        os.close(writer)
+        PatientLock(str(path), 5).acquire()
+        if os.fork() == 0:
+            os.read(reader, 1)
+        os._exit(0)
+    os.waitpid(command, 0)
+    with path.open("rb") as file:
+        with pytest.raises(BlockingIOError):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.close(writer)
+        fcntl.flock(file, fcntl.LOCK_EX)
+    os.close(reader)
+
+
+def test_interrupted_recovery(house):
+    """Whoever is interrupted while its child recovers ends the child before anything else."""
+    ask_until_answered(house, request(1), 1)
+    before = signal.signal(signal.SIGALRM, signal.default_int_handler)
+    signal.setitimer(signal.ITIMER_REAL, 0.2)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            recovery._in_child(house.path, lambda: time.sleep(60))
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
 
 
 def test_no_polling(house):
