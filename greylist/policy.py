@@ -157,9 +157,10 @@ def is_stale(name: bytes, value: bytes, entries: Entries, settings: Settings, no
 def _is_expired(triplet: Triplet, settings: Settings, now: int) -> bool:
     """Return whether a triplet was seen too long ago to count.
 
-    One from a future clock has a negative age, and is kept: it heals when it is used.
+    One from a future clock has a negative age, and is kept: it heals when it is used. While
+    learning, nobody is asked to retry, so nobody is late.
     """
-    waiting = triplet.is_waiting(settings.delay)
+    waiting = triplet.is_waiting(settings.delay) and settings.mode != "learn"
     return now - triplet.last_seen > (settings.retry_window if waiting else settings.max_age)
 
 
@@ -266,7 +267,7 @@ class _Attempt:
         def stale(name: bytes, value: bytes) -> bool:
             return is_stale(name, value, entries, settings, now)
 
-        pay(entries, name, now, settings.retry_window, stale)
+        pay(entries, name, now, stale)
         return self.judge(triplet, stored, waiting=True)
 
     def again(self, name: bytes, before: Triplet) -> Decision:

@@ -25,6 +25,8 @@ STEP = 32
 
 MINUTE = 60
 HOUR = 3600
+PAUSE = 2 * 86400
+"""Seconds between two new entries from which on the clock may have jumped."""
 
 
 def purge(entries: Entries, position: bytes, count: int, is_stale: IsStale) -> tuple[bytes, int]:
@@ -46,19 +48,18 @@ def purge(entries: Entries, position: bytes, count: int, is_stale: IsStale) -> t
     return (found[-1][0] if len(found) == count else b""), len(stale)
 
 
-def pay(entries: Entries, name: bytes, now: int, pause: int, is_stale: IsStale) -> None:
+def pay(entries: Entries, name: bytes, now: int, is_stale: IsStale) -> None:
     """Go a step on in return for a new entry, if it is one in EVERY or the first in a minute.
 
     Args:
         entries: what is stored.
         name: the new entry's key.
         now: seconds since the epoch.
-        pause: seconds between two steps from which on the clock may have jumped.
         is_stale: tells from a key and a value whether the entry is of no more use.
     """
     since, last, position = _unpack(entries.get(RECORD))
     # Not 0: who read the clock first may have been the last to get the lock.
-    even = -MINUTE < now - last <= pause
+    even = -MINUTE < now - last <= PAUSE
     if even and now - last < MINUTE and sum(name) % EVERY:
         return
     if not even:

@@ -316,6 +316,13 @@ def test_old_entries_go_in_slow_traffic():
     assert not any(name.startswith(b"10.0.") for name in entries)
 
 
+def test_short_window_in_slow_traffic():
+    """Where a triplet expires before the next one comes, the old ones go all the same."""
+    entries = Memory()
+    traffic(entries, 0, 10 * DAY, step=DAY // 96, retry_window="10m")
+    assert len(entries) < 100
+
+
 def test_clock_that_jumps_ahead():
     """An hour under a clock that has jumped ahead, be it by years, purges nothing."""
     entries = Memory()
@@ -589,6 +596,15 @@ def test_learn():
     assert learning == strict
 
 
+def test_learning_takes_weeks():
+    """Who writes once a week is known after learning, though nobody was asked to retry."""
+    entries = Memory()
+    for week in range(4):
+        decide(request(), entries, settings(mode="learn"), NOW + week * 7 * DAY)
+    decision = decide(request(), entries, settings(), NOW + 28 * DAY)
+    assert (decision.verdict, decision.reason) == ("pass", "triplet found")
+
+
 def test_off():
     """Switched off, everything is let through, and no whitelist or entry is looked at."""
     decision = policy.screen(request(), None, mode="off")
@@ -650,6 +666,7 @@ def test_any_bytes(data):
         ("pool", "networks"), ("auto_whitelist", "-1"), ("auto_whitelist", ""),
         ("retry_window", "59"), ("max_age", "0"), ("mode", "on"), ("action", "554"),
         ("action", "reject"), ("action", "45"), ("hostname", "a b"), ("header", "1"),
+        ("ipv4_prefix", "0000000249"), ("whitelist", "/a\0b"),
         ("whitelist_clients", "relative"), ("whitelist_clients", "/a relative"),
         ("header_text", "delayed"), ("header_text", "X Greylist: delayed"), ("header_text", ""),
         ("header_text", "X-Greylist: "), ("header_text", "X-Greylist: verspätet"),
