@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
+
+_MARK = b"\xef\xbb\xbf"
+"""What some editors begin a file with to say that it is UTF-8."""
+
+_PASSING = {errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM}
+"""Errors that go without any change to the file."""
 
 
 class File:
@@ -36,8 +43,14 @@ class File:
         Raises:
             OSError: it cannot be read.
         """
-        descriptor = os.open(self.path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        with open(descriptor, "rb") as file:
+        try:
+            descriptor = os.open(self.path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise OSError(22, "not a regular file", self.path)
-            return file.read()
+                os.close(descriptor)
+                raise OSError(errno.EINVAL, "not a regular file", self.path)
+            with open(descriptor, "rb") as file:
+                return file.read().removeprefix(_MARK)
+        except OSError as error:
+            if error.errno in _PASSING:
+                self._seen = None  # to be tried again by the next request
+            raise

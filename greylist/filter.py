@@ -19,12 +19,11 @@ from greylist.store import StoreError
 from greylist.store.berkeley import BerkeleyStore
 from greylist.store.directory import check, lock_path
 from greylist.store.lock import KernelLock
-from greylist.whitelist import Whitelist
+from greylist.whitelist import Whitelist, rule
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
-    from collections.abc import Iterable
     from types import FrameType
     from typing import NoReturn
 
@@ -49,30 +48,41 @@ class Filter:
         """Args: configuration: the settings; log: where to say what was decided."""
         self.log = log
         self.store: Store | None = None
+        self._known: dict[tuple[str, Form], Whitelist] = {}
         self._use(configuration)
 
     def _use(self, configuration: Settings) -> None:
         """Follow these settings; an open store stays open, with those that it was opened with."""
         self.settings = configuration
-        show = self._show if configuration.verbose > 2 else None
-        self.whitelist = Whitelist(configuration.whitelist, self.log.warning, show=show)
+        self._before, self._known = self._known, {}
+        self.whitelist = self._list(configuration.whitelist, rule)
         self.lists: list[Whitelist] = []
         self.only: list[Whitelist] = []
         clients, recipients = configuration.whitelist_clients, configuration.whitelist_recipients
         if clients or recipients or configuration.greylist_recipients:
             from greylist.postgrey import client_rule, recipient_rule
 
-            self.lists = self._listed(clients, client_rule)
-            self.lists += self._listed(recipients, recipient_rule)
-            self.only = self._listed(configuration.greylist_recipients, recipient_rule)
+            self.lists = [self._list(path, client_rule) for path in clients]
+            self.lists += [self._list(path, recipient_rule) for path in recipients]
+            self.only = [
+                self._list(path, recipient_rule) for path in configuration.greylist_recipients
+            ]
+
+    def _list(self, path: str, form: Form) -> Whitelist:
+        """Return the list in a file; one that is known already, as it may be unreadable by now."""
+        known = self._before.get((path, form))
+        if known is None:
+            own = form is rule
+            # As in postgrey, a file for local additions need not be there.
+            expected = not own and not path.endswith(".local")
+            show = self._show if own else None
+            known = Whitelist(path, self.log.warning, form, expected=expected, show=show)
+        self._known[path, form] = known
+        return known
 
     def _show(self, lines: bytes) -> None:
-        self.log.info(f"Whitelist: {quote(lines, 2048)}")
-
-    def _listed(self, paths: Iterable[str], form: Form) -> list[Whitelist]:
-        warn = self.log.warning
-        # As in postgrey, a file for local additions need not be there.
-        return [Whitelist(path, warn, form, expected=not path.endswith(".local")) for path in paths]
+        if self.log.verbose > 2:
+            self.log.info(f"Whitelist: {quote(lines, 2048)}")
 
     def _refresh(self) -> None:
         """Read the settings again; with an error in them, keep those that there are."""
@@ -105,9 +115,9 @@ class Filter:
         decision = self.screen(request)
         if decision is None:
             store = self.store or self._open()
-            now = int(time.time())
+            # The clock is read under the lock: requests are in the order of their times.
             decision = store.transact(
-                lambda entries: policy.decide(request, entries, self.settings, now)
+                lambda entries: policy.decide(request, entries, self.settings, int(time.time()))
             )
         self.log.decision(request, decision)
         return reply(decision.action)

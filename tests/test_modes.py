@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -184,6 +185,50 @@ def test_a_list_that_is_not_there(site):
     (site.directory / "none.local").write_text("192.0.2\n")
     assert filter.answer(REQUEST) == PASS
     filter.store.close()
+
+
+def test_a_list_outlasts_an_edit_of_the_settings(site):
+    """A list that cannot be read any more stays as it was, whatever else is edited."""
+    whitelist = site.directory / "no"
+    whitelist.write_text("^192\\.0\\.2\\.1/\n")
+    site.write()
+    filter = site.filter()
+    assert filter.answer(REQUEST) == PASS
+    whitelist.unlink()
+    whitelist.mkdir()
+    assert filter.answer(REQUEST) == PASS
+    site.write("# edited\n")
+    assert filter.answer(REQUEST) == PASS
+
+
+@pytest.mark.parametrize("name", ["no", "greylist.cf"])
+def test_a_file_that_could_not_be_read_for_a_moment(site, monkeypatch, name):
+    """What the machine had no descriptor for is read as soon as it has one again."""
+    site.write()
+    filter = site.filter()
+    assert filter.answer(REQUEST) == DEFER
+    (site.directory / "no").write_text("^192\\.0\\.2\\.1/\n" if name == "no" else "")
+    site.write("mode = off\n" if name != "no" else "")
+    real = os.open
+
+    def refused(path, *arguments):
+        if str(path).endswith(name):
+            raise OSError(errno.EMFILE, "Too many open files", path)
+        return real(path, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("os.open", refused)
+        assert filter.answer(REQUEST) == DEFER
+    assert filter.answer(REQUEST) == PASS
+    filter.store.close()
+
+
+def test_files_with_a_mark(site):
+    """The mark with which some editors begin a file is no part of it."""
+    (site.directory / "no").write_text("^192\\.0\\.2\\.1/\n", encoding="utf-8-sig")
+    site.write()
+    site.config.write_text(site.config.read_text(), encoding="utf-8-sig")
+    assert site.filter().answer(REQUEST) == PASS
 
 
 def test_purging_in_a_real_database(site):
