@@ -98,8 +98,9 @@ class Expressions:
         """The lines that RE2 cannot express."""
         return [line for line, _ in self._slow]
 
-    def compile(self) -> None:
-        """Make ready for matching; no more can be added."""
+    def compile(self) -> list[tuple[Line, str]]:
+        """Make ready for matching; return the lines for which there is no way, and why."""
+        failed = []
         pending = [self._added] if self._added.lines else []
         while pending:
             one = pending.pop(0)
@@ -109,7 +110,11 @@ class Expressions:
             elif len(one.lines) > 1:
                 pending[:0] = one.halves()
             else:
-                self._leave(one.patterns[0], one.lines[0])
+                try:
+                    self._leave(one.patterns[0], one.lines[0])
+                except ValueError as error:
+                    failed.append((one.lines[0], str(error)))
+        return failed
 
     def match(self, subject: bytes) -> Line | None:
         """Return the first line that matches the subject, or nothing."""

@@ -7,7 +7,8 @@ one organisational domain are one pool of machines, wherever their addresses are
 The organisational domain is found by a light rule: the last two labels, or three below a
 country's ``co``, ``com``, ``ac`` and the like. The public suffix list knows better, but the
 packages with it take longer to load than the whole filter to start, and an error here only
-widens the match of one sender and recipient: what a pool shares is a triplet that waits.
+widens the match of one sender and recipient: what a pool shares is a triplet that waits. With
+``pool = domain`` it is more: all below a suffix that is missing here are one client, for trust too.
 
 Customers of an access or hosting provider have its domain in common and nothing else. Their
 names are made by a machine, of the address or of a word such as ``dynamic``; a name like that

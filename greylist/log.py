@@ -82,7 +82,7 @@ class Log:
             print(f"greylist: {text}", file=sys.stderr, flush=True)  # noqa: T201
 
     def decision(self, request: Request, decision: Decision) -> None:
-        """Log a decision in postgrey's form, which postgreyreport and others parse."""
+        """Log a decision in postgrey's form."""
         if decision.warning:
             self.warning(f"{decision.warning} ({_attributes(request)})")
         if self.quiet:
@@ -105,7 +105,7 @@ class Log:
         elif decision.key:
             self.info(f"whitelisted: {quote(decision.key, 2048)} as {quote(decision.found)}")
         if self.verbose > 1:
-            self.info(f"Action: {decision.action.decode()}")
+            self.info(f"Action: {decision.action.decode(errors='backslashreplace')}")
 
 
 def _one_line(text: str) -> str:

@@ -57,7 +57,7 @@ def _lock_time(text: str) -> int:
 
 
 def _prefix(text: str, bits: int) -> int:
-    if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= bits):
+    if not (text.isascii() and text.isdigit() and len(text) <= 3 and 1 <= int(text) <= bits):
         raise SettingsError(f"{text!r} is out of range: use 1 to {bits}")
     return int(text)
 
@@ -103,7 +103,7 @@ def _yes_or_no(text: str) -> bool:
 
 
 def _path(text: str) -> str:
-    if not text.startswith("/"):
+    if not text.startswith("/") or "\0" in text:
         raise SettingsError(f"{text!r} is not an absolute path")
     return text
 

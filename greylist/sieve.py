@@ -86,10 +86,9 @@ class Sieve:
             expressions.add(pattern, line)
         return expressions
 
-    def compile(self) -> None:
-        """Make ready for matching; no more can be added."""
-        if self._expressions is not None:
-            self._expressions.compile()
+    def compile(self) -> list[tuple[Line, str]]:
+        """Make ready for matching; return the lines for which there is no way, and why."""
+        return self._expressions.compile() if self._expressions is not None else []
 
     def match(self, subject: bytes) -> Line | None:
         """Return the first line that matches the subject, or nothing."""

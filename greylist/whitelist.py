@@ -92,7 +92,7 @@ class Patterns:
             except ValueError as error:
                 self.errors.append((number, str(error)))
         for expressions in self._expressions.values():
-            expressions.compile()
+            self.errors += [(line.number, reason) for line, reason in expressions.compile()]
 
     def _add(self, pattern: bytes, line: Line) -> None:
         if line.attribute == b"client_address":

@@ -46,6 +46,14 @@ def test_line_too_large(small):
     assert several.match(b"x" * 17999 + b"7") is None
 
 
+def test_line_that_nobody_takes(small):
+    """A line too large for RE2 that is no expression elsewhere is left out by itself."""
+    text = b"(?:\\pL|[0-9][0-9]){900}[a-z]{500}\n^192\\.0\\.2\\.1/\n"
+    patterns = Patterns(text)
+    assert [number for number, _ in patterns.errors] == [1]
+    assert patterns.match(b"192.0.2.1/a@example.com/b@example.org").number == 2
+
+
 def test_tens_of_thousands_of_lines():
     """A whitelist may be as long as it likes."""
     text = b"".join(b"^(10|11)\\.%d\\.%d[.]?\\d*/\n" % divmod(n, 250) for n in range(40_000))
