@@ -7,10 +7,11 @@ Postfix's SMTPD_POLICY_README and spawn(8).
 from __future__ import annotations
 
 import os
+import pwd
 import re
 import shutil
 import subprocess
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from greylist.commands.finding import Finding
 from greylist.commands.postconf import EARLY, LATE, LISTS, Postfix, called, position
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
     from greylist.settings import Settings
 
 _GUARDS = ("reject_unauth_destination", "defer_unauth_destination", "reject")
-
-_TABLE = re.compile("check_[a-z_]+_access")
+_ENDS = ("permit", "reject", "defer")
+_TABLE = re.compile("check_[a-z_]+_access", re.IGNORECASE)
 
 TIME_LIMIT = 3600
 """Seconds for which spawn(8) should let a filter live; SMTPD_POLICY_README says as much."""
@@ -63,8 +64,6 @@ def _argv() -> str:
 
 def _owner(settings: Settings) -> str:
     """Return who owns the database's directory, or nothing."""
-    import pwd
-
     try:
         return pwd.getpwuid(os.stat(os.path.dirname(settings.database)).st_uid).pw_name
     except (OSError, KeyError):
@@ -87,16 +86,50 @@ def _process(service: Service, settings: Settings) -> Findings:
     if service.chroot == "y":
         text = f"{name} runs chrooted, where neither Python nor the database is"
         yield Finding("error", "master.cf", text, edit + 'chroot=n"')
-    if not os.access(service.program, os.X_OK):
-        text = f"{name}: {service.program} is no program"
-        yield Finding("error", "master.cf", text, f"Write {_argv()}")
     if user in {"", "root", "postfix"}:
         text = f"{name}: spawn(8) refuses to run it as {user or 'nobody in particular'}"
         yield Finding("error", "master.cf", text, "Write user=greylist, or whom you like.")
-    elif owner and user != owner:
+        return
+    try:
+        entry = pwd.getpwnam(user)
+    except KeyError:
+        text = f"{name}: there is no user {user}"
+        yield Finding("error", "master.cf", text, f"useradd --system --no-create-home {user}")
+        return
+    if owner and user != owner:
         directory = os.path.dirname(settings.database)
         text = f"{name} runs as {user}, but {directory} belongs to {owner}"
         yield Finding("error", "master.cf", text, f"chown -R {user} {directory}")
+    complaint = _complaint(service, entry)
+    if complaint:
+        text = f"{name}: {user} cannot run {service.program}: {complaint}"
+        place = os.path.dirname(os.path.dirname(os.path.realpath(service.program)))
+        remedy = f"Write {_argv()}, or: chmod -R go+rX {place}"
+        yield Finding("error", "master.cf", text, remedy)
+
+
+def _complaint(service: Service, entry: pwd.struct_passwd) -> str:
+    """Return why the program does not run; root tries it as its user, others as themselves."""
+    identity: dict[str, Any] = {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []}
+    try:
+        done = subprocess.run(
+            [*service.argv, "--version"],
+            cwd="/",
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="surrogateescape",
+            timeout=30,
+            check=False,
+            **(identity if os.geteuid() == 0 else {}),
+        )
+    except OSError as error:
+        return str(error.strerror)
+    except subprocess.TimeoutExpired as error:
+        return str(error)
+    if not done.returncode:
+        return ""
+    return (done.stderr.strip() or f"exit status {done.returncode}").splitlines()[-1]
 
 
 def _limits(service: Service, postfix: Postfix) -> Findings:
@@ -135,7 +168,7 @@ def _main(service: Service, postfix: Postfix, settings: Settings) -> Findings:
 
 def _guards(items: list[str]) -> bool:
     """Return whether these restrictions let no mail through that is for elsewhere."""
-    return any(item in _GUARDS for item in items)
+    return any(item.lower() in _GUARDS for item in items)
 
 
 def _place(name: str, before: list[str], service: Service, relayed: bool) -> Finding:
@@ -144,6 +177,10 @@ def _place(name: str, before: list[str], service: Service, relayed: bool) -> Fin
     If smtpd_relay_restrictions keep the host from being an open relay, it is ``relayed``.
     """
     asks = f"{name} asks {service.endpoint}"
+    end = next((item for item in before if item.lower() in _ENDS), "")
+    if end:
+        text = f"{asks} after {end}, where nothing is asked any more"
+        return Finding("error", "main.cf", text, f"Move check_policy_service before {end}.")
     if name.endswith(LATE):
         text = f"{asks}, where mail to several has no recipient"
         return Finding("warning", "main.cf", text, f"Ask it in {LISTS[0]}.")

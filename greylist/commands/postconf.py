@@ -23,7 +23,7 @@ _PARAMETERS = (
     "smtpd_policy_service_timeout",
     "smtpd_restriction_classes",
 )
-_ITEM = re.compile(r"\{[^{}]*\}|[^\s,{}]+")
+_ITEM = re.compile(r"\{(?:[^{}]|\{[^{}]*\})*\}|[^\s,{}]+")
 _ARGUMENT = re.compile(r"\{\s*(.*?)\s*\}(?!\S)|(\S+)")  # master(5): in braces, one with blanks
 
 
@@ -36,7 +36,12 @@ class Service(NamedTuple):
     chroot: str
     processes: str
     user: str
-    program: str
+    argv: tuple[str, ...]
+
+    @property
+    def program(self) -> str:
+        """The file that spawn(8) runs."""
+        return self.argv[0]
 
     @property
     def endpoint(self) -> str:
@@ -69,7 +74,12 @@ class Postfix:
     def ask(self, *arguments: str) -> str:
         """Return what postconf prints; OSError with its complaint if there is one."""
         result = subprocess.run(
-            [*self._command, *arguments], capture_output=True, text=True, timeout=30, check=False
+            [*self._command, *arguments],
+            capture_output=True,
+            text=True,
+            errors="surrogateescape",
+            timeout=30,
+            check=False,
         )
         if result.returncode:
             raise OSError(result.stderr.strip().splitlines()[-1] if result.stderr else "postconf")
@@ -127,11 +137,11 @@ def service_of(line: str) -> Service | None:
     arguments = [braced or plain for braced, plain in _ARGUMENT.findall(fields[8])]
     user = next((a[5:] for a in arguments if a.startswith("user=")), "")
     start = next((n for n, a in enumerate(arguments) if a.startswith("argv=")), None)
-    words = arguments[start:] if start is not None else []
-    program = words[0][5:] if words else ""
-    if not any(os.path.basename(word) == "greylist" for word in [program, *words[1:]]):
+    words = arguments[start:] if start is not None else [""]
+    argv = (words[0][5:], *words[1:])
+    if not any(os.path.basename(word) == "greylist" for word in argv):
         return None
-    return Service(fields[0], fields[1], fields[2], fields[4], fields[6], user, program)
+    return Service(fields[0], fields[1], fields[2], fields[4], fields[6], user, argv)
 
 
 def restrictions(value: str) -> list[str]:
@@ -142,13 +152,18 @@ def restrictions(value: str) -> list[str]:
 def position(items: list[str], service: Service) -> int | None:
     """Return where ``check_policy_service`` asks this service, or nothing."""
     for number, (item, call) in enumerate(itertools.pairwise(items)):
-        if item == "check_policy_service" and service.is_at(called(call)[0]):
+        if item.lower() == "check_policy_service" and service.is_at(called(call)[0]):
             return number
     return None
 
 
 def called(call: str) -> tuple[str, dict[str, str]]:
-    """Return the endpoint of a call and its attributes (``{ unix:..., name=value ... }``)."""
-    words = re.split(r"[\s,]+", re.sub(r"\s*=\s*", "=", call.strip("{} \t")))
-    pairs = (word.partition("=") for word in words[1:])
-    return words[0], {name: value for name, _, value in pairs}
+    """Return the endpoint of a call and its attributes.
+
+    The call is ``{ unix:..., name=value ... }``; a value with a blank stands in braces of its
+    own, ``{ name = value }`` (SMTPD_POLICY_README, "Advanced policy client configuration").
+    """
+    inner = call[1:-1] if call.startswith("{") else call
+    words = _ITEM.findall(re.sub(r"\s*=\s*", "=", inner))
+    pairs = (word.strip("{} \t").partition("=") for word in words[1:])
+    return (words[0] if words else ""), {name.strip(): value.strip() for name, _, value in pairs}

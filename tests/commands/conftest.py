@@ -3,8 +3,16 @@
 from __future__ import annotations
 
 import pytest
+from readable import install
 
 from .mailhost import NOW, Host, place
+
+
+@pytest.fixture(scope="session")
+def program():
+    """Return an installed script that any user can run."""
+    with place() as path:
+        yield str(install(path) / "greylist")
 
 
 @pytest.fixture

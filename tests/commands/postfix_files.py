@@ -8,8 +8,6 @@ import shutil
 
 import pytest
 
-from .mailhost import SCRIPT
-
 MASTER = "greylist unix - n {chroot} - {limit} spawn user={user} {argv}\n"
 MAIN = """\
 compatibility_level = 3.6
@@ -25,7 +23,6 @@ greylist_time_limit = {time}
 GOOD = {
     "chroot": "n",
     "limit": "0",
-    "argv": f"{{ argv={SCRIPT} }}" if " " in SCRIPT else f"argv={SCRIPT}",
     "relay": "reject_unauth_destination",
     "guard": "reject_unauth_destination",
     "call": "{ unix:private/greylist, default_action=DUNNO, timeout=10s }",
@@ -34,11 +31,11 @@ GOOD = {
 }
 
 
-def postfix(host, **changes):
-    """Write Postfix's two files, good but for the changes."""
+def postfix(host, program, **changes):
+    """Write Postfix's two files, good but for the changes; the filter is this program."""
     if not shutil.which("postconf") and not os.path.exists("/usr/sbin/postconf"):
         pytest.skip("needs Postfix")
-    values = GOOD | {"user": _user()} | changes
+    values = GOOD | {"user": _user(), "argv": f"argv={program}"} | changes
     directory = host.path / "postfix"
     directory.mkdir(exist_ok=True)
     (directory / "master.cf").write_text(MASTER.format(**values))

@@ -19,10 +19,11 @@ from .postfix_files import GOOD, hand_over, postfix
 
 
 @pytest.fixture
-def sound(host):
+def sound(host, program):
     """Return a host on which all is well."""
+    host.program = program
     host.put({b"192.0.2.0/a@example.com/b@example.org": b"%d/0/0" % NOW})
-    postfix(host)
+    postfix(host, program)
     hand_over(host)
     return host
 
@@ -50,9 +51,15 @@ def test_a_sound_host_has_no_findings(sound):
         ({"chroot": "y"}, 1, "error master.cf: greylist runs chrooted"),
         ({"user": "root"}, 1, "error master.cf: greylist: spawn(8) refuses to run it as root"),
         ({"user": "daemon"}, 1, "error master.cf: greylist runs as daemon, but"),
-        ({"argv": "argv=/no/greylist"}, 1, "error master.cf: greylist: /no/greylist is no"),
-        ({"argv": "{ argv=/a b/greylist } -q"}, 1, "greylist: /a b/greylist is no program"),
+        ({"argv": "argv=/no/greylist"}, 1, "cannot run /no/greylist: No such file"),
+        ({"argv": "{ argv=/a b/greylist } -q"}, 1, "cannot run /a b/greylist: No such file"),
         ({"argv": "argv=/bin/cat"}, 1, "error master.cf: no service spawns greylist"),
+        ({"user": "nosuchuser"}, 1, "error master.cf: greylist: there is no user nosuchuser"),
+        (
+            {"guard": "reject_unauth_destination, permit"},
+            1,
+            "asks unix:private/greylist after permit",
+        ),
         ({"limit": "-"}, 0, "warning master.cf: greylist: at most 100 filters"),
         ({"limit": "7"}, 0, "warning master.cf: greylist: at most 7 filters"),
         ({"time": "$command_time_limit"}, 0, "warning main.cf: greylist: spawn(8) kills a filter"),
@@ -74,14 +81,39 @@ def test_a_sound_host_has_no_findings(sound):
 )
 def test_postfix_is_looked_at(sound, changes, code, expected):
     """Each mistake in main.cf and master.cf is found, with a remedy."""
-    postfix(sound, **changes)
+    postfix(sound, sound.program, **changes)
     found = findings(sound, code)
     assert any(expected in line for line in found), found
 
 
+def test_braces_capitals_and_other_letters(sound):
+    """What Postfix takes is understood: values in braces, any case, and bytes that are no UTF-8."""
+    call = "{ unix:private/greylist, { default_action = DUNNO }, { timeout = 10s } }"
+    postfix(sound, sound.program, guard="Reject_Unauth_Destination", call=call)
+    main = sound.path / "postfix" / "main.cf"
+    text = (
+        main.read_text().replace("check_policy", "CHECK_policy") + "mail_name = Gr\u00fc\u00dfe\n"
+    )
+    main.write_bytes(text.encode("latin-1"))
+    os.utime(main, (1_500_000_000, 1_500_000_000))
+    assert findings(sound, 0) == []
+
+
+@pytest.mark.root
+def test_a_program_that_its_user_cannot_run(sound):
+    """What root can run is no proof: it is tried as the user whom master.cf names."""
+    private = sound.path / "private"
+    private.mkdir(mode=0o700)
+    program = private / "greylist"
+    program.symlink_to(sound.program)
+    postfix(sound, program)
+    assert "nobody cannot run" in findings(sound, 1)[0]
+    assert "Permission denied" in findings(sound, 1)[0]
+
+
 def test_a_restriction_in_master_cf_counts(sound):
     """A list that master.cf overrides for one service is looked at as well."""
-    postfix(sound, call="unix:private/other")
+    postfix(sound, sound.program, call="unix:private/other")
     with open(sound.path / "postfix" / "master.cf", "a") as file:
         file.write("smtp inet n - n - - smtpd\n -o { smtpd_recipient_restrictions =")
         file.write(" reject_unauth_destination, check_policy_service")
@@ -120,7 +152,7 @@ TABLE = "reject_unauth_destination, check_sender_access static:greylisting"
 )
 def test_a_restriction_class_counts(sound, changes, call, code, expected):
     """A class is looked at where a list names it, or when a table may."""
-    postfix(sound, **changes, more=CLASS.format(call))
+    postfix(sound, sound.program, **changes, more=CLASS.format(call))
     found = findings(sound, code)
     assert len(found) == len(expected)
     assert all(line.startswith(start) for line, start in zip(found, expected, strict=True)), found
@@ -128,16 +160,15 @@ def test_a_restriction_class_counts(sound, changes, call, code, expected):
 
 def test_a_class_that_names_itself(sound):
     """A circle of classes ends."""
-    postfix(
-        sound, more="smtpd_restriction_classes = a, b\na = b\nb = a, check_helo_access static:a"
-    )
+    classes = "smtpd_restriction_classes = a, b\na = b\nb = a, check_helo_access static:a"
+    postfix(sound, sound.program, more=classes)
     assert findings(sound, 0) == []
 
 
 def test_asked_before_the_relay_check(sound):
     """In a list that comes before it, greylisting works, and strangers fill the database."""
     early = f"smtpd_sender_restrictions = check_policy_service {GOOD['call']}"
-    postfix(sound, **OTHER, more=early)
+    postfix(sound, sound.program, **OTHER, more=early)
     found = findings(sound, 0)
     assert ["before the relay check: strangers fill" in line for line in found] == [True]
 

@@ -46,13 +46,13 @@ def blocks():
 
 
 @pytest.fixture(scope="module")
-def busy():
+def busy(program):
     """Return a host with a bit of everything, and the paths by which README calls its files."""
     with place() as path:
-        yield furnish(Host(path))
+        yield furnish(Host(path), program)
 
 
-def furnish(host):
+def furnish(host, program):
     """Put a bit of everything on a host; return it, and README's names of its files."""
     host.whitelist.write_text(
         "# One regular expression a line, on client_address/sender/recipient.\n"
@@ -70,7 +70,7 @@ def furnish(host):
             b"/client/198.51.100.0": b"%d/%d/6" % (now - 300 * HOUR, now - HOUR),
         }
     )
-    write_postfix(host)
+    write_postfix(host, program)
     story().write(host.path / "mail.log")
     directory = host.path / "postgrey"
     directory.mkdir()
@@ -91,7 +91,7 @@ def furnish(host):
         "/etc/postfix/greylist.cf": str(host.config),
         "/var/lib/postgrey": str(directory),
         "/var/log/mail.log": str(host.path / "mail.log"),
-        "/usr/local/bin/greylist": SCRIPT,
+        "/usr/local/bin/greylist": program,
         "greylist check": f"greylist check --postfix {host.path}/postfix",
     }
 
