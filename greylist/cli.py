@@ -194,6 +194,7 @@ def run() -> NoReturn:
     No destructor runs: those of stale handles would write what they know into the database.
     """
     code: object = 1
+    _mend_streams()
     try:
         _run()
     except SystemExit as end:
@@ -205,6 +206,16 @@ def run() -> NoReturn:
             with suppress(OSError):
                 stream.flush()
         os._exit(code if isinstance(code, int) else 1)
+
+
+def _mend_streams() -> None:
+    """Let what is closed be empty, and what has no letter for a character escape it."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115
+        elif mode == "w":
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _run() -> None:

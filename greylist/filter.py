@@ -221,7 +221,10 @@ def main(configuration: Settings | None = None, log: Log | None = None) -> NoRet
 
 def is_spawned() -> bool:
     """Return whether standard output and standard error are one socket, as under spawn(8)."""
-    return os.path.sameopenfile(1, 2) and stat.S_ISSOCK(os.fstat(2).st_mode)
+    try:
+        return os.path.sameopenfile(1, 2) and stat.S_ISSOCK(os.fstat(2).st_mode)
+    except OSError:  # closed
+        return False
 
 
 def _guard_descriptors() -> None:

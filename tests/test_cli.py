@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+
 import pytest
-from conftest import DEFERRED, PASSED, request
+from conftest import DEFERRED, PASSED, SCRIPT, request
 
 from greylist import __version__
 from greylist.settings import SETTINGS
@@ -97,3 +99,28 @@ def test_shell_completion(place):
     place.environment_extra = {"_GREYLIST_COMPLETE": "bash_source"}
     result = place.run()
     assert b"_GREYLIST_COMPLETE=bash_complete" in result.stdout
+
+
+@pytest.mark.parametrize("arguments", ["list >&-", "load <&-", "explain <&-", "--help >&-"])
+def test_closed_streams(place, arguments):
+    """What is closed is empty; nothing ends in a traceback."""
+    place.run(data=request())
+    command = ["sh", "-c", f"exec '{SCRIPT}' {arguments}"]
+    done = subprocess.run(command, env=place.environment, capture_output=True, check=False)
+    assert b"Traceback" not in done.stderr
+    assert done.returncode == (1 if "explain" in arguments else 0)
+
+
+def test_letters_that_the_terminal_lacks(place):
+    """An address is shown as far as there are letters for it, and escaped beyond."""
+    place.run(data=request(sender="łukasz@example.com"))
+    place.environment_extra["PYTHONIOENCODING"] = "latin-1"
+    for options in ([], ["--json"]):
+        assert rb"\u0142ukasz@example.com" in place.run("list", *options).stdout
+
+
+def test_a_directory_for_settings(place):
+    """What is no file is named as it was given."""
+    done = place.run("--config", str(place.directory), "list")
+    assert done.returncode == 2
+    assert f"cannot read {place.directory}: not a regular file".encode() in done.stderr

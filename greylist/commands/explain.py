@@ -92,7 +92,13 @@ def command(settings: Settings, /, as_json: bool, **attributes: str | None) -> N
 
 def _request(attributes: dict[str, str | None]) -> Request:
     given = {k.encode(): os.fsencode(v) for k, v in attributes.items() if v is not None}
+    if not _is_about_mail(given):
+        raise click.UsageError("--client-address and --recipient are needed at least")
     return {b"request": b"smtpd_access_policy", **given}
+
+
+def _is_about_mail(request: Request) -> bool:
+    return bool(request.get(b"client_address") and request.get(b"recipient"))
 
 
 def _standard_input() -> Iterator[Request]:
@@ -106,7 +112,10 @@ def _standard_input() -> Iterator[Request]:
         return
     stream = io.BytesIO(data.replace(b"\r\n", b"\n").rstrip(b"\n") + b"\n\n")
     try:
-        yield from filter(None, read_requests(lambda: stream.read(65536), bytes))
+        for request in read_requests(lambda: stream.read(65536), bytes):
+            # Of Postfix's own, also what it asks without a recipient.
+            if b"request" in request or _is_about_mail(request):
+                yield request
     except RequestError as error:
         raise click.UsageError(str(error)) from error
 
@@ -232,6 +241,6 @@ def as_dict(explanation: Explanation) -> dict[str, object]:
 
 def _texts(pairs: Any) -> dict[str, str | None]:
     return {
-        output.text(name): None if value is None else output.text(value)
+        output.plain(name): None if value is None else output.plain(value)
         for name, value in pairs.items()
     }

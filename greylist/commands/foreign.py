@@ -19,7 +19,7 @@ import shutil
 import sqlite3
 import tempfile
 from contextlib import closing, contextmanager
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 from greylist.networks import network, parse_address
 from greylist.sender import normalize
@@ -38,7 +38,10 @@ CLIENTS = "postgrey_clients.db"
 _HASHED = re.compile(rb"[0-9a-f]{40}")
 _PAIR = re.compile(rb"(\d+),(\d+)(?:,.*)?", re.DOTALL)
 _LOG = re.compile(r"log\.\d{10}")
-_UNDEFINED = "-undef-"
+_UNDEFINED = b"-undef-"
+
+_UNKNOWN = 2
+"""The count of a triplet that has passed, when is not known: with 1, its times would be a delay."""
 
 
 class ForeignError(Exception):
@@ -103,8 +106,11 @@ def _copied(paths: list[str]) -> Iterator[list[Any]]:
     directory = os.path.dirname(os.path.abspath(paths[0]))
     logs = [name for name in os.listdir(directory) if _LOG.fullmatch(name)]
     with tempfile.TemporaryDirectory(prefix="greylist-import-") as home:
-        for name in [*map(os.path.basename, paths), *logs]:
-            shutil.copyfile(os.path.join(directory, name), os.path.join(home, name))
+        try:
+            for name in [*map(os.path.basename, paths), *logs]:
+                shutil.copyfile(os.path.join(directory, name), os.path.join(home, name))
+        except OSError as error:
+            raise ForeignError(f"{error.filename}: {error.strerror}") from error
         environment = None
         databases: list[Any] = []
         try:
@@ -171,12 +177,14 @@ def _triplet(
 ) -> Triplet | None:
     if pair:
         first, last = int(pair[1]), int(pair[2])
+        if last - first >= settings.delay:
+            return Triplet(first, last, _UNKNOWN)
         return Triplet(first, last, 1) if last > first else Triplet(first)
     if value.isdigit() and int(value):
         # The first version lets through whatever is old enough, so it may have passed.
         first = int(value)
         passed = changed - first >= settings.delay
-        return Triplet(first, first + settings.delay, 1) if passed else Triplet(first)
+        return Triplet(first, first + settings.delay, _UNKNOWN) if passed else Triplet(first)
     try:
         return Triplet.unpack(value)
     except ValueError:
@@ -227,6 +235,7 @@ def sqlgrey(path: str, settings: Settings) -> Iterator[Row]:
     trusted = max(settings.auto_whitelist, 1)
     try:
         with closing(sqlite3.connect(f"file:{_quoted(path)}?mode=ro", uri=True)) as tables:
+            tables.text_factory = bytes  # senders are any bytes
             waiting = "SELECT src, sender_name, sender_domain, rcpt, first_seen FROM connect"
             for row in tables.execute(waiting):
                 yield _waiting(row, settings)
@@ -246,23 +255,25 @@ def _quoted(path: str) -> str:
     return quote(os.path.abspath(path))
 
 
-def _waiting(row: tuple[str, str, str, str, object], settings: Settings) -> Row:
+def _waiting(row: tuple[object, ...], settings: Settings) -> Row:
     source, user, domain, recipient, first = row
-    if not isinstance(first, int) or not first:
+    texts = (source, user, domain, recipient)
+    if not (all(isinstance(text, bytes) for text in texts) and isinstance(first, int) and first):
         return Row("unknown")
-    sender = "" if user == _UNDEFINED else user if domain == _UNDEFINED else f"{user}@{domain}"
-    parts = _address(source), sender.encode(), recipient.encode()
-    return _row(*parts, Triplet(first), settings)
+    source, user, domain, recipient = cast("tuple[bytes, ...]", texts)
+    sender = b"" if user == _UNDEFINED else user if domain == _UNDEFINED else user + b"@" + domain
+    return _row(_address(source), sender, recipient, Triplet(first), settings)
 
 
-def _passed(source: str, last: object, count: int, settings: Settings) -> Row:
+def _passed(source: object, last: object, count: int, settings: Settings) -> Row:
+    if not (isinstance(source, bytes) and isinstance(last, int)):
+        return Row("unknown")
     address = _address(source)
-    if not isinstance(last, int) or parse_address(address) is None:
+    if parse_address(address) is None:
         return Row("unknown")
     return client(address, count, last, settings)
 
 
-def _address(source: str) -> bytes:
+def _address(source: bytes) -> bytes:
     """Return the address of sqlgrey's ``src``, which leaves out a network's last octet."""
-    text = source.encode()
-    return text + b".0" * (3 - text.count(b".")) if b":" not in text else text
+    return source + b".0" * (3 - source.count(b".")) if b":" not in source else source

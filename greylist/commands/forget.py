@@ -65,7 +65,7 @@ def choose(
     store: Store, settings: Settings, selection: Selection, now: int, triplets: bool = False
 ) -> list[Entry]:
     """Return the entries, or triplets only, that are meant; without any, end with exit status 1."""
-    test = selection.test(now)
+    test = selection.test(now, settings)
     stored = output.progress(walk(store), "Reading")
     found = (entry for entry in entries(stored, settings, now) if test(entry))
     chosen = [entry for entry in found if entry.recipient or not triplets]

@@ -53,7 +53,7 @@ def command(
       greylist list --client 192.0.2.0/24 --sort last --reverse --limit 10
     """
     now = int(time.time())
-    test = Selection(**selectors).test(now)
+    test = Selection(**selectors).test(now, settings)
     with opened(settings) as store:
         printing = sort is None and not reverse
         stored = output.progress(walk(store), "Reading", printing=printing)
@@ -95,7 +95,7 @@ def as_dict(entry: Entry) -> dict[str, object]:
     value: dict[str, object] = entry._asdict()
     del value["key"]
     for name in ("client", "sender", "recipient"):
-        value[name] = output.text(getattr(entry, name))
+        value[name] = output.plain(getattr(entry, name))
     return value
 
 

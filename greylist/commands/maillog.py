@@ -12,20 +12,23 @@ import time
 from datetime import datetime
 from typing import TYPE_CHECKING, NamedTuple
 
+from greylist.commands.output import untext
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from greylist.protocol import Request
 
 REJECT = re.compile(
-    rb"reject: RCPT from (?P<name>[^\[\s]*)\[(?P<address>[^\]]*)\](?::\d+)?: "
+    rb"reject(?:_warning)?: RCPT from (?P<name>[^\[\s]*)\[(?P<address>[^\]]*)\](?::\d+)?: "
     rb"(?P<code>\d{3})[ -](?P<text>.*); "
-    rb"from=<(?P<sender>.*?)> to=<(?P<recipient>.*?)>(?: proto=\S*)?(?: helo=<(?P<helo>.*)>)?"
+    rb"from=<(?P<sender>.*?)>,? to=<(?P<recipient>.*?)>"
+    rb"(?:,? proto=[^\s,]*)?(?:,? helo=<(?P<helo>.*)>)?"
 )
-"""smtpd(8) refusing a recipient."""
+"""smtpd(8), or postscreen(8) with its commas, refusing a recipient, if only with a warning."""
 
 _DECISION = re.compile(rb"\baction=(?:greylist|pass), reason=")
-_ATTRIBUTE = re.compile(rb"(?:^|, )(client_name|client_address|sender|recipient)=([^,\s]*)")
+_ATTRIBUTE = re.compile(rb"(?:^|, )(client_name|client_address|sender|recipient)=(\S*?)(?=, |\s|$)")
 
 _LINE = re.compile(
     rb"(?P<time>\d{4}-\d\d-\d\dT\S+|[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d) \S+ "
@@ -71,7 +74,7 @@ def request_of(line: bytes) -> Request | None:
     if found := REJECT.search(line):
         return request(**{key: value or b"" for key, value in found.groupdict().items()})
     if _DECISION.search(line):
-        attributes = dict(_ATTRIBUTE.findall(line))
+        attributes = {name: untext(value) for name, value in _ATTRIBUTE.findall(line)}
         return {b"request": b"smtpd_access_policy", **attributes}
     return None
 
@@ -88,6 +91,7 @@ def request(
         b"helo_name": helo,
         b"sender": sender,
         b"recipient": recipient,
+        b"etrn_domain": b"",  # by which the policy knows a Postfix that is not ancient
     }
 
 
@@ -164,7 +168,7 @@ class Reader:
 
     def _smtpd(self, clock: Clock, stamp: bytes, queue: bytes, rest: bytes) -> Attempt | None:
         """Take in a line of smtpd(8): a client that begins a message, or is refused."""
-        if refused := REJECT.match(rest):
+        if rest.startswith(b"reject: ") and (refused := REJECT.match(rest)):
             deferred = refused["code"].startswith(b"4")
             if deferred and b"Recipient address rejected: " in refused["text"]:
                 if _OWN.search(refused["text"]):

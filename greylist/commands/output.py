@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import time
 from typing import TYPE_CHECKING
@@ -41,7 +42,7 @@ def json_option(function: F) -> F:
 
 def print_json(value: object) -> None:
     """Print a value as one line of JSON."""
-    click.echo(json.dumps(value, ensure_ascii=False))
+    click.echo(json.dumps(value))
 
 
 def text(value: bytes) -> str:
@@ -49,9 +50,31 @@ def text(value: bytes) -> str:
     return quote(value, 4096)
 
 
+_ESCAPE = re.compile(rb"\\(?:x([0-9a-f]{2})|([\\'\"nrt]))")
+_ESCAPED = {b"n": b"\n", b"r": b"\r", b"t": b"\t"}
+
+
+def untext(value: bytes) -> bytes:
+    """Return the address for which this text stands, as ``text`` or a log line has it."""
+
+    def byte(found: re.Match[bytes]) -> bytes:
+        code, letter = found.groups()
+        return bytes.fromhex(code.decode()) if code else _ESCAPED.get(letter, letter)
+
+    return _ESCAPE.sub(byte, value)
+
+
+def plain(value: bytes) -> str:
+    """Return an address for programs: as it is, unless it is no UTF-8."""
+    return value.decode("utf-8", "backslashreplace")
+
+
 def local_time(seconds: int) -> str:
-    """Return a time in seconds since the epoch as the local clock shows it."""
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
+    """Return a time in seconds since the epoch as the local clock shows it, if it can."""
+    try:
+        return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
+    except (OverflowError, ValueError, OSError):
+        return str(seconds)
 
 
 def duration(seconds: float) -> str:

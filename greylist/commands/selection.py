@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import fnmatch
 import ipaddress
+import os
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
+from greylist.commands import output
 from greylist.commands.entry import STATES
 from greylist.settings import SettingsError, parse_time
 
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from typing import Any, TypeVar
 
     from greylist.commands.entry import Entry
+    from greylist.settings import Settings
 
     F = TypeVar("F", bound=Callable[..., Any])
     Test = Callable[[bytes], object]
@@ -50,16 +53,16 @@ class Selection(NamedTuple):
         """Return whether anything was asked for, so that not everything is meant."""
         return any(part or part == 0 for part in self)
 
-    def test(self, now: int) -> Callable[[Entry], bool]:
+    def test(self, now: int, settings: Settings) -> Callable[[Entry], bool]:
         """Return the function that tells whether an entry is meant."""
         tests: list[Callable[[Entry], object]] = []
         if self.pattern:
-            client, other = client_test(self.pattern), glob_test(self.pattern)
+            client, other = client_test(self.pattern, settings), glob_test(self.pattern)
             tests.append(lambda e: client(e.client) or other(e.sender) or other(e.recipient))
         if self.client:
-            by_client = client_test(self.client)
+            by_client = client_test(self.client, settings)
             tests.append(lambda e: by_client(e.client))
-        if self.sender is not None:
+        if self.sender:
             by_sender = glob_test(self.sender)
             tests.append(lambda e: e.recipient and by_sender(e.sender))
         if self.recipient:
@@ -79,50 +82,70 @@ class Selection(NamedTuple):
 def glob_test(pattern: str) -> Test:
     """Return whether a text matches a shell's pattern; upper and lower case are the same.
 
-    ``<>`` stands for the null sender. Without ``*``, ``?`` or ``[`` the whole text must match.
+    ``<>`` stands for the null sender, and ``\\xHH`` for a byte, as list shows it. Without ``*``,
+    ``?`` or ``[`` the whole text must match.
     """
-    text = "" if pattern == "<>" else pattern
+    text = "" if pattern == "<>" else os.fsdecode(output.untext(os.fsencode(pattern)))
     translated = fnmatch.translate(text).encode("utf-8", "surrogateescape")
     return re.compile(translated, re.IGNORECASE | re.DOTALL).match
 
 
-def client_test(pattern: str) -> Test:
+def client_test(pattern: str, settings: Settings) -> Test:
     """Return whether a client matches a pattern: a glob, a network, or an address.
 
-    An address also matches the network's address that stands for it in a key.
+    A client is a network too, if the settings make its address stand for one, and matches when
+    the two have an address in common.
     """
     try:
-        network = ipaddress.ip_network(pattern, strict=False)
+        wanted = ipaddress.ip_network(_unmapped(pattern), strict=False)
     except ValueError:
         return glob_test(pattern)
-    exact = "/" not in pattern
 
     def test(client: bytes) -> bool:
         try:
             address = ipaddress.ip_address(client.decode("ascii"))
         except ValueError:
             return False
-        if exact:
-            return network.network_address in _around(address)
-        return address in network
+        return wanted.overlaps(_network(address, settings))
 
     return test
 
 
-def _around(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> Any:
-    """Return the network for which an address ending in zeros may stand, or just itself."""
-    number, most = int(address), 8 if address.version == 4 else 64
-    bits = 0
-    while bits < most and not number >> bits & 1:
-        bits += 1
-    prefix = address.max_prefixlen - (bits if bits == most else 0)
-    return ipaddress.ip_network((number, prefix))
+def _unmapped(pattern: str) -> str:
+    """Return an IPv4 address that is written as IPv6 as it stands in a key."""
+    try:
+        mapped = ipaddress.IPv6Address(pattern).ipv4_mapped
+    except ValueError:
+        return pattern
+    return str(mapped) if mapped else pattern
+
+
+def _network(address: ipaddress.IPv4Address | ipaddress.IPv6Address, settings: Settings) -> Any:
+    """Return the network for which an address stands in a key, or else just itself."""
+    prefix = settings.ipv4_prefix if address.version == 4 else settings.ipv6_prefix
+    bits = address.max_prefixlen - prefix
+    whole = int(address) >> bits << bits == int(address)
+    return ipaddress.ip_network((int(address), prefix if whole else address.max_prefixlen))
+
+
+def _given(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    """Refuse an empty text, such as a shell's variable that is not set; as a callback of click."""
+    if value == "":
+        raise click.BadParameter("it is empty (the null sender is <>)")
+    return value
 
 
 _OPTIONS = (
-    click.option("--client", metavar="GLOB", help="The client: a glob, an address or a network."),
-    click.option("--sender", metavar="GLOB", help="The sender; <> is the null sender."),
-    click.option("--recipient", metavar="GLOB", help="The recipient."),
+    click.option(
+        "--client",
+        metavar="GLOB",
+        callback=_given,
+        help="The client: a glob, an address or a network.",
+    ),
+    click.option(
+        "--sender", metavar="GLOB", callback=_given, help="The sender; <> is the null sender."
+    ),
+    click.option("--recipient", metavar="GLOB", callback=_given, help="The recipient."),
     click.option(
         "--state", type=click.Choice(STATES), multiple=True, help="The state; may be repeated."
     ),
@@ -142,4 +165,4 @@ def selectors(function: F) -> F:
     """Add ``PATTERN`` and the options of a selection to a command."""
     for option in reversed(_OPTIONS):
         function = option(function)
-    return click.argument("pattern", required=False)(function)
+    return click.argument("pattern", required=False, callback=_given)(function)

@@ -7,6 +7,8 @@ import re
 
 import pytest
 
+from greylist.log import quote
+
 from .mailhost import NOW
 
 ASKED = [
@@ -104,6 +106,46 @@ def test_without_a_database_it_counts_as_empty(host):
     assert not host.database.exists()
 
 
-def test_no_request_is_an_error(host):
+@pytest.mark.parametrize("given", ["\n\n", "client=mail.example.com[192.0.2.1]\n", "a=b\n\nc=d\n"])
+def test_no_request_is_an_error(host, given):
     """Exit status 1, and a word on standard error."""
-    assert "no request" in host.run("explain", code=1, input="\n\n").stderr
+    assert "no request" in host.run("explain", code=1, input=given).stderr
+
+
+def test_what_a_request_needs(host):
+    """Without a client or a recipient there is nothing to explain."""
+    assert "are needed" in host.run("explain", "--sender", "a@example.com", code=2).stderr
+
+
+SCREENED = (
+    "Nov 22 10:00:00 mx postfix/postscreen[9]: NOQUEUE: reject: RCPT from [192.0.2.1]:4711: "
+    "450 4.3.2 Service currently unavailable; from=<ann@example.com>, to=<b@example.org>, "
+    "proto=ESMTP, helo=<mail.example.com>\n"
+)
+WARNED = LINE.format(port="").replace("reject:", "reject_warning:")
+
+
+@pytest.mark.parametrize("line", [SCREENED, WARNED])
+def test_other_refusals(host, line):
+    """Lines of postscreen, and of refusals that are only warned of, are read like the others."""
+    host.put({})
+    asked = explained(host, input=line)["request"]
+    assert (asked["client_address"], asked["recipient"]) == ("192.0.2.1", "b@example.org")
+    assert asked["sender"].lower() == "ann@example.com"
+    assert asked["helo_name"] == "mail.example.com"
+
+
+def test_an_address_as_the_log_has_it(host):
+    """What the log escapes is read back, and a comma ends nothing."""
+    sender = b'"a b, recipient=c\xff"@example.com'
+    line = OURS.replace("Ann@example.com", quote(sender))
+    host.put({b"192.0.2.0/" + sender + b"/b@example.org": b"%d/0/0" % (NOW - 10)})
+    host.configure("normalize_sender = no")
+    assert explained(host, input=line)["reason"].startswith("early-retry")
+
+
+def test_a_reply_is_shown_as_it_was_sent(host):
+    """From a line of the log too, the answer has the status code that Postfix got."""
+    host.put({})
+    action = explained(host, input=LINE.format(port=""))["action"]
+    assert action == "defer_if_permit 4.2.0 Service is temporarily unavailable"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import sqlite3
 import subprocess
 import time
 
@@ -68,7 +70,7 @@ def test_postgrey_is_taken_over(host, tmp_path):
         "added": 11,
     }
     stored = host.all()
-    passed = b"%d/%d/1" % (NOW - 900, NOW - 500)
+    passed = b"%d/%d/2" % (NOW - 900, NOW - 500)
     assert stored[b"192.0.2.0/ann@example.com/bob@example.org"] == passed
     assert stored[b"192.0.2.0//bob@example.org"] == passed
     assert stored[b"2001:db8:1:2::/a%2fb@example.com/bob@example.org"] == passed
@@ -194,7 +196,7 @@ def test_the_first_greylist_pl_is_taken_over(host, tmp_path):
     os.utime(path, (NOW, NOW))
     assert imported(host, path)["added"] == 3
     assert host.all() == {
-        b"192.0.2.0/a@example.com/b@example.org": b"%d/%d/1" % (NOW - 900, NOW - 600),
+        b"192.0.2.0/a@example.com/b@example.org": b"%d/%d/2" % (NOW - 900, NOW - 600),
         b"192.0.2.0/c@example.com/b@example.org": b"%d/0/0" % (NOW - 60),
         b"/client/198.51.100.0": b"%d/0/12" % NOW,
     }
@@ -258,3 +260,42 @@ def test_a_key_without_escapes_is_taken_apart(name, parts):
 def test_an_entry_that_is_none_is_counted_as_such(name, value):
     """What is not understood is left out."""
     assert translate(name, value, Settings(), NOW) == Row("unknown")
+
+
+def test_a_row_of_sqlgrey_that_is_none(host, tmp_path):
+    """Any bytes can be a sender, and a row without what it needs stops no other."""
+    path = tmp_path / "sqlgrey.db"
+    with contextlib.closing(sqlite3.connect(path)) as tables:
+        tables.execute("CREATE TABLE connect (sender_name, sender_domain, src, rcpt, first_seen)")
+        tables.execute("CREATE TABLE from_awl (src, last_seen)")
+        tables.execute("CREATE TABLE domain_awl (src, last_seen)")
+        first = NOW - 60
+        for row in (
+            ("CAST(X'6aff6f65' AS TEXT)", "'example.com'", "'192.0.2'", "'b@example.org'", first),
+            ("'a'", "'example.com'", "NULL", "'b@example.org'", first),
+            ("'a'", "'example.com'", "'192.0.2'", "'b@example.org'", "'soon'"),
+        ):
+            tables.execute(f"INSERT INTO connect VALUES ({', '.join(map(str, row))})")
+        tables.execute("INSERT INTO from_awl VALUES (NULL, 1)")
+        tables.commit()
+    result = imported(host, path)
+    assert (result["triplets"], result["unknown"]) == (1, 3)
+    assert host.all() == {b"192.0.2.0/j\xffoe@example.com/b@example.org": b"%d/0/0" % first}
+
+
+def test_a_log_that_cannot_be_read(host, tmp_path):
+    """What lies beside a database and cannot be copied is named."""
+    path = tmp_path / "pl.db"
+    perl_database(path, {"192.0.2.7/a@example.com/b@example.org": f"{NOW - 9}/0/0"})
+    (tmp_path / "log.0000000001").mkdir()
+    assert "log.0000000001: Is a directory" in host.run("import", path, code=1).stderr
+
+
+def test_the_delay_in_postgrey_is_not_known(host):
+    """What passed there counts as passed, and among no delays."""
+    weeks = 21 * 86400
+    name, value = b"192.0.2.0/a@example.com/b@example.org", b"%d,%d" % (NOW - weeks, NOW)
+    row = translate(name, value, Settings(), NOW)
+    host.put({row.key: row.value})
+    stats = json.loads(host.run("stats", "--json").stdout)
+    assert (stats["states"]["passed"], stats["delays"]["triplets"]) == (1, 0)

@@ -14,6 +14,7 @@ import pytest
 
 from greylist.commands.output import duration, size
 from greylist.commands.selection import client_test, glob_test
+from greylist.settings import Settings
 from greylist.store import StoreError
 from greylist.store.patient import PatientLock
 
@@ -170,20 +171,55 @@ def test_somebody_else_is_told_whose_it_is(host):
 
 
 @pytest.mark.parametrize(
-    ("pattern", "client", "expected"),
+    ("pattern", "client", "prefix", "expected"),
     [
-        ("2001:db8::/32", b"2001:db8:1:2::", True),
-        ("2001:db8:1:2::99", b"2001:db8:1:2::", True),
-        ("2001:db8:1:3::99", b"2001:db8:1:2::", False),
-        ("192.0.2.9", b"192.0.2.8", False),
-        ("192.0.2.9", b"192.0.2.9", True),
-        ("mail.*", b"mail.example.com", True),
-        ("192.0.2.0/24", b"example.com", False),
+        ("2001:db8::/32", b"2001:db8:1:2::", 64, True),
+        ("2001:db8:1:2::99", b"2001:db8:1:2::", 64, True),
+        ("2001:db8:1:2::99/128", b"2001:db8:1:2::", 64, True),
+        ("2001:db8:1:3::99", b"2001:db8:1:2::", 64, False),
+        ("2001:db8:1:3::99", b"2001:db8:1::", 48, True),
+        ("192.0.2.9", b"192.0.2.8", 24, False),
+        ("192.0.2.9", b"192.0.2.9", 24, True),
+        ("192.0.2.9", b"192.0.2.0", 24, True),
+        ("192.0.2.9/32", b"192.0.2.0", 24, True),
+        ("192.0.2.16/28", b"192.0.2.0", 24, True),
+        ("192.0.77.9", b"192.0.0.0", 16, True),
+        ("192.0.2.200", b"192.0.2.128", 25, True),
+        ("192.0.2.100", b"192.0.2.128", 25, False),
+        ("192.0.2.9", b"192.0.2.0", 32, False),
+        ("::ffff:192.0.2.9", b"192.0.2.0", 24, True),
+        ("mail.*", b"mail.example.com", 24, True),
+        ("192.0.2.0/24", b"example.com", 24, False),
     ],
 )
-def test_a_client_is_meant_by_address_network_or_glob(pattern, client, expected):
+def test_a_client_is_meant_by_address_network_or_glob(pattern, client, prefix, expected):
     """An address means itself and the network that stands for it in a key."""
-    assert bool(client_test(pattern)(client)) is expected
+    settings = Settings()
+    settings.set("ipv6_prefix" if b":" in client else "ipv4_prefix", str(prefix))
+    assert bool(client_test(pattern, settings)(client)) is expected
+
+
+@pytest.mark.parametrize("option", ["--client=", "--recipient=", "--sender=", ""])
+def test_an_empty_selector_selects_nothing(stocked, option):
+    """A shell's variable that is not set does not make everybody meant."""
+    assert "it is empty" in stocked.run("forget", option, "--state=waiting", code=2).stderr
+    assert "it is empty" in stocked.run("list", option, code=2).stderr
+
+
+def test_a_text_that_is_shown_can_be_looked_for(stocked):
+    """What list shows of an odd address is a pattern that finds it, and JSON has it as it is."""
+    assert stocked.run("list", "\\xff\\n@example.net").stdout.count("\\xff") == 1
+    comma = b'192.0.2.0/"a b, c"@example.com/b@example.org'
+    stocked.put({comma: b"%d/0/0" % NOW})
+    found = json.loads(stocked.run("list", '"a\\x20b,\\x20c"@example.com', "--json").stdout)
+    assert found["sender"] == '"a b, c"@example.com'
+
+
+def test_a_time_beyond_all_clocks(host):
+    """A time that no clock can show is shown as the number it is."""
+    host.put({WAITING: b"99999999999999999999/0/1"})
+    assert "99999999999999999999" in host.run("list").stdout
+    host.run("explain", "--client-address=192.0.2.1", "--recipient=bob@example.org")
 
 
 def test_a_glob_takes_the_whole_text():
