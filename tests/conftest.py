@@ -159,8 +159,12 @@ class Syslog:
         self._socket.setblocking(False)
         self._namespace = ["unshare", "-m", "sh", "-ec", NAMESPACE, self._directory]
         if as_root("unshare", "-m", "true", check=False).returncode:
-            # A container that may make no namespace has no syslog daemon either.
-            as_root("ln", "-s", self._directory / "log", "/dev/log")
+            # A container that may make no namespace has no syslog daemon either, as a rule.
+            try:
+                as_root("ln", "-s", self._directory / "log", "/dev/log")
+            except subprocess.CalledProcessError as error:
+                self._socket.close()
+                pytest.fail(f"no namespace of its own, and {error.stderr}")
             self._namespace = []
             self._lines()  # sudo's
 

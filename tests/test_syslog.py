@@ -20,7 +20,7 @@ def parse(line):
 
 
 def test_decisions(syslog, place):
-    """One line a decision, at mail.info, in the form that postgrey's users' tools parse."""
+    """One line a decision, at mail.info, in postgrey's form."""
     place.whitelist.write_bytes(b"^10\\.\n")
     data = request() + request() + request(client_address="10.0.0.1", sender="", queue_id="4F1A")
     rest = "client_name=mail.example.com, client_address=192.0.2.1, sender=sender@example.com"

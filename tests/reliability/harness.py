@@ -60,6 +60,9 @@ class House:
             "ipv4_prefix": 32,
             "normalize_sender": "no",
             "auto_whitelist": 0,
+            # A hundred thousand decisions are not for the machine's own mail log.
+            "quiet": "yes",
+            "syslog_facility": "local7",
             **settings,
         }
         self.config.write_text("".join(f"{name} = {value}\n" for name, value in settings.items()))

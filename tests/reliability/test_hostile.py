@@ -97,6 +97,7 @@ def test_no_key_is_a_client_entry(house):
 
 def test_log_is_not_forged(house):
     """No value ends a line of the log or passes for another attribute."""
+    house.configure(quiet="no")
     process = house.filter(**ON_STDERR)
     process.ask(triplet(b"192.0.2.1", b"x, recipient=forged\r\0\x1b[2J", "é\u2028".encode()))
     process.end()
