@@ -18,7 +18,8 @@ WARM = 20
 
 MOST = {
     "read": 1,  # the request
-    "newfstatat": 2,  # have the settings or the whitelist changed?
+    # Have the settings or the whitelist changed? And once a second: is the lock file still there?
+    "newfstatat": 2 + 1 / WARM,
     "flock": 2,
     "alarm": 2,  # the watchdog, on and off
     "pwrite64": 1,  # libdb's log

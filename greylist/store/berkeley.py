@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 
 from greylist.store import StoreError
 from greylist.store.directory import lock_path
@@ -43,6 +44,9 @@ does after its first: asking takes as long as several transactions."""
 
 _ERRORS = (db.DBError, MemoryError)
 """What libdb's errors are in Python: ENOMEM, also that of a full region, is no DBError."""
+
+LOOK_EVERY = 1.0
+"""Seconds between two looks whether the lock file is still there."""
 
 SPARE_DESCRIPTORS = 8
 """What an environment needs: libdb, when it has none left, sleeps for 12 s and more."""
@@ -115,6 +119,7 @@ class BerkeleyStore:
         self._entries: Any = None
         self._count = CHECKPOINT_EVERY
         self._generations = 0
+        self._looked = -LOOK_EVERY
 
     def transact(self, function: Callable[[Entries], T]) -> T:
         """Return what the function returns, its changes being stored as one.
@@ -124,6 +129,10 @@ class BerkeleyStore:
         """
         self._lock.acquire()
         try:
+            now = time.monotonic()
+            if now - self._looked >= LOOK_EVERY:
+                self._look()
+                self._looked = now
             if self._shared[:] == self._clean:
                 try:
                     return self._run(function)
@@ -132,6 +141,16 @@ class BerkeleyStore:
             return self._retry(function)
         finally:
             self._lock.release()
+
+    def _look(self) -> None:
+        """See that the lock file is still there: to the next process, no other is the lock.
+
+        Raises:
+            StoreError: it was deleted, or another one stands in its place.
+        """
+        if not os.fstat(self._record).st_nlink:
+            path = lock_path(self._path)
+            raise StoreError(f"{path} was deleted or replaced; connect again")
 
     def _retry(self, function: Callable[[Entries], T], error: Exception | None = None) -> T:
         """Attach and run; after libdb's error recover first, and after two start afresh."""

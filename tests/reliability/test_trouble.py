@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from greylist.store import StoreError, recovery
+from greylist.store import StoreError, berkeley, recovery
 from greylist.store.lock import NAPS, YIELDS, KernelLock
 from greylist.store.patient import PatientLock
 from tests.reliability.corruption import mark_dirty
@@ -249,6 +249,19 @@ def test_lock_file_gone_and_another_filter_there(house, how):
     assert all(key(number) in entries for number in answered)
     assert len(answered) >= 52
     assert not house.copies()
+
+
+def test_everything_deleted_under_a_filter(house):
+    """Whoever starts afresh without stopping Postfix has no filter left in the deleted files."""
+    process = house.filter(**ON_STDERR)
+    assert process.ask(request(1))
+    shutil.rmtree(house.data)
+    house.data.mkdir(mode=0o700)
+    assert ask_until_answered(house, request(2), 1)[0]
+    time.sleep(berkeley.LOOK_EVERY)
+    assert process.ask(request(3)) == b""
+    assert "greylist.db.lock was deleted or replaced" in fatal(process)
+    assert set(house.entries()) == {key(2)}
 
 
 def test_dead_generations_take_no_disk(small_disk):
