@@ -108,6 +108,14 @@ def _path(text: str) -> str:
     return text
 
 
+def _database(text: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise SettingsError(f"{text!r} is not UTF-8, as libdb's names have to be") from None
+    return _path(text)
+
+
 def _paths(text: str) -> tuple[str, ...]:
     return tuple(_path(path) for path in text.replace(",", " ").split())
 
@@ -165,7 +173,7 @@ class Setting:
 
 
 SETTINGS = (
-    Setting("database", "/var/lib/greylist/greylist.db", _path,
+    Setting("database", "/var/lib/greylist/greylist.db", _database,
             "The database. Its directory must belong to the filter's user."),
     Setting("whitelist", "/etc/postfix/nogreylist", _path,
             "Who is never greylisted: regular expressions, one a line."),

@@ -666,7 +666,7 @@ def test_any_bytes(data):
         ("pool", "networks"), ("auto_whitelist", "-1"), ("auto_whitelist", ""),
         ("retry_window", "59"), ("max_age", "0"), ("mode", "on"), ("action", "554"),
         ("action", "reject"), ("action", "45"), ("hostname", "a b"), ("header", "1"),
-        ("ipv4_prefix", "0000000249"), ("whitelist", "/a\0b"),
+        ("ipv4_prefix", "0000000249"), ("whitelist", "/a\0b"), ("database", "/gr\udce9y"),
         ("whitelist_clients", "relative"), ("whitelist_clients", "/a relative"),
         ("header_text", "delayed"), ("header_text", "X Greylist: delayed"), ("header_text", ""),
         ("header_text", "X-Greylist: "), ("header_text", "X-Greylist: verspätet"),
