@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from greylist.settings import Settings
     from greylist.store import Store
     from greylist.whitelist import Form
+
+    Lists = dict[tuple[str, Form], Whitelist]
 else:
     import _signal as signal
 
@@ -48,37 +50,36 @@ class Filter:
         """Args: configuration: the settings; log: where to say what was decided."""
         self.log = log
         self.store: Store | None = None
-        self._known: dict[tuple[str, Form], Whitelist] = {}
+        self._known: Lists = {}
         self._use(configuration)
 
     def _use(self, configuration: Settings) -> None:
         """Follow these settings; an open store stays open, with those that it was opened with."""
         self.settings = configuration
-        self._before, self._known = self._known, {}
-        self.whitelist = self._list(configuration.whitelist, rule)
+        before, self._known = self._known, {}
+        self.whitelist = self._list(configuration.whitelist, rule, before)
         self.lists: list[Whitelist] = []
         self.only: list[Whitelist] = []
         clients, recipients = configuration.whitelist_clients, configuration.whitelist_recipients
-        if clients or recipients or configuration.greylist_recipients:
+        only = configuration.greylist_recipients
+        if clients or recipients or only:
             from greylist.postgrey import client_rule, recipient_rule
 
-            self.lists = [self._list(path, client_rule) for path in clients]
-            self.lists += [self._list(path, recipient_rule) for path in recipients]
-            self.only = [
-                self._list(path, recipient_rule) for path in configuration.greylist_recipients
-            ]
+            self.lists = [self._list(path, client_rule, before) for path in clients]
+            self.lists += [self._list(path, recipient_rule, before) for path in recipients]
+            self.only = [self._list(path, recipient_rule, before) for path in only]
 
-    def _list(self, path: str, form: Form) -> Whitelist:
-        """Return the list in a file; one that is known already, as it may be unreadable by now."""
-        known = self._before.get((path, form))
-        if known is None:
+    def _list(self, path: str, form: Form, before: Lists) -> Whitelist:
+        """Return the list in a file: the one that there was, as it may be unreadable by now."""
+        found = before.get((path, form))
+        if found is None:
             own = form is rule
             # As in postgrey, a file for local additions need not be there.
             expected = not own and not path.endswith(".local")
             show = self._show if own else None
-            known = Whitelist(path, self.log.warning, form, expected=expected, show=show)
-        self._known[path, form] = known
-        return known
+            found = Whitelist(path, self.log.warning, form, expected=expected, show=show)
+        self._known[path, form] = found
+        return found
 
     def _show(self, lines: bytes) -> None:
         if self.log.verbose > 2:
