@@ -223,7 +223,9 @@ def _run() -> None:
     if not filter.is_spawned():
         cli(prog_name="greylist")
     try:
-        cli(prog_name="greylist", standalone_mode=False)
+        sys.exit(cli(prog_name="greylist", standalone_mode=False))
     except click.ClickException as error:
         Log().fatal(error.format_message())
+        sys.exit(error.exit_code)
+    except click.Abort:
         sys.exit(1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 
 import pytest
@@ -124,3 +125,13 @@ def test_a_directory_for_settings(place):
     done = place.run("--config", str(place.directory), "list")
     assert done.returncode == 2
     assert f"cannot read {place.directory}: not a regular file".encode() in done.stderr
+
+
+@pytest.mark.parametrize(("arguments", "status"), [(["--version"], 0), (["list"], 0), (["no"], 2)])
+def test_both_outputs_on_one_socket(place, arguments, status):
+    """Where both outputs are one socket, as a service's to a log, the exit status is the same."""
+    place.run(data=request())
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        done = place.start(*arguments, stdin=subprocess.DEVNULL, stdout=theirs, stderr=theirs)
+        assert done.wait(30) == status

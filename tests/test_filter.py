@@ -79,7 +79,7 @@ def test_wrong_options_leave_no_byte_on_the_wire(place, arguments):
     filter, wire = spawned(place, *arguments)
     with wire:
         assert wire.recv(4096) == b""
-    assert filter.wait(10) == 1
+    assert filter.wait(10) == 2
 
 
 def test_log_asked_for_on_standard_error(place):

@@ -19,7 +19,7 @@ WARM = 20
 MOST = {
     "read": 1,  # the request
     # Have the settings or the whitelist changed? And once a second: is the lock file still there?
-    "newfstatat": 2 + 1 / WARM,
+    "newfstatat": 2 + 2 / WARM,
     "flock": 2,
     "alarm": 2,  # the watchdog, on and off
     "pwrite64": 1,  # libdb's log

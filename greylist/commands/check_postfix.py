@@ -6,6 +6,8 @@ Postfix's SMTPD_POLICY_README and spawn(8).
 
 from __future__ import annotations
 
+import grp
+import itertools
 import os
 import pwd
 import re
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     from greylist.commands.postconf import Service
     from greylist.settings import Settings
 
-_GUARDS = ("reject_unauth_destination", "defer_unauth_destination", "reject")
+_GUARDS = frozenset(("reject_unauth_destination", "defer_unauth_destination", "reject"))
 _ENDS = ("permit", "reject", "defer")
 _TABLE = re.compile("check_[a-z_]+_access", re.IGNORECASE)
 
@@ -81,7 +83,7 @@ def _master(service: Service, postfix: Postfix, settings: Settings) -> Findings:
 
 def _process(service: Service, settings: Settings) -> Findings:
     name, owner = service.name, _owner(settings)
-    user = service.user.partition(":")[0]
+    user, _, group = service.user.partition(":")
     edit = f'postconf -F "{name}/{service.type}/'
     if service.chroot == "y":
         text = f"{name} runs chrooted, where neither Python nor the database is"
@@ -92,25 +94,28 @@ def _process(service: Service, settings: Settings) -> Findings:
         return
     try:
         entry = pwd.getpwnam(user)
+        gid = grp.getgrnam(group).gr_gid if group else entry.pw_gid
     except KeyError:
-        text = f"{name}: there is no user {user}"
+        text = f"{name}: there is no {service.user}"
         yield Finding("error", "master.cf", text, f"useradd --system --no-create-home {user}")
         return
     if owner and user != owner:
         directory = os.path.dirname(settings.database)
         text = f"{name} runs as {user}, but {directory} belongs to {owner}"
         yield Finding("error", "master.cf", text, f"chown -R {user} {directory}")
-    complaint = _complaint(service, entry)
+    complaint = _complaint(service, entry.pw_uid, gid)
     if complaint:
         text = f"{name}: {user} cannot run {service.program}: {complaint}"
         place = os.path.dirname(os.path.dirname(os.path.realpath(service.program)))
-        remedy = f"Write {_argv()}, or: chmod -R go+rX {place}"
+        remedy = f"Write {_argv()}"
+        if os.path.exists(os.path.join(place, "pyvenv.cfg")):  # never for / or /usr
+            remedy += f", or: chmod -R go+rX {place}"
         yield Finding("error", "master.cf", text, remedy)
 
 
-def _complaint(service: Service, entry: pwd.struct_passwd) -> str:
+def _complaint(service: Service, uid: int, gid: int) -> str:
     """Return why the program does not run; root tries it as its user, others as themselves."""
-    identity: dict[str, Any] = {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []}
+    identity: dict[str, Any] = {"user": uid, "group": gid, "extra_groups": []}
     try:
         done = subprocess.run(
             [*service.argv, "--version"],
@@ -168,7 +173,13 @@ def _main(service: Service, postfix: Postfix, settings: Settings) -> Findings:
 
 def _guards(items: list[str]) -> bool:
     """Return whether these restrictions let no mail through that is for elsewhere."""
-    return any(item.lower() in _GUARDS for item in items)
+    return not _GUARDS.isdisjoint(_effective(items))
+
+
+def _effective(items: list[str]) -> list[str]:
+    """Return the restrictions that are more than a warning, in lower case."""
+    pairs = itertools.pairwise(["", *map(str.lower, items)])
+    return [item for before, item in pairs if before != "warn_if_reject"]
 
 
 def _place(name: str, before: list[str], service: Service, relayed: bool) -> Finding:
@@ -177,7 +188,7 @@ def _place(name: str, before: list[str], service: Service, relayed: bool) -> Fin
     If smtpd_relay_restrictions keep the host from being an open relay, it is ``relayed``.
     """
     asks = f"{name} asks {service.endpoint}"
-    end = next((item for item in before if item.lower() in _ENDS), "")
+    end = next((item for item in _effective(before) if item in _ENDS), "")
     if end:
         text = f"{asks} after {end}, where nothing is asked any more"
         return Finding("error", "main.cf", text, f"Move check_policy_service before {end}.")

@@ -55,13 +55,16 @@ _ESCAPED = {b"n": b"\n", b"r": b"\r", b"t": b"\t"}
 
 
 def untext(value: bytes) -> bytes:
-    """Return the address for which this text stands, as ``text`` or a log line has it."""
+    """Return the address for which this text stands, as ``text`` or a log line has it.
+
+    A backslash stands for itself in a text in which nothing had to be escaped.
+    """
 
     def byte(found: re.Match[bytes]) -> bytes:
         code, letter = found.groups()
         return bytes.fromhex(code.decode()) if code else _ESCAPED.get(letter, letter)
 
-    return _ESCAPE.sub(byte, value)
+    return _ESCAPE.sub(byte, value) if b"\\x" in value else value
 
 
 def plain(value: bytes) -> str:

@@ -72,9 +72,11 @@ def _pass(settings: Settings, selection: Selection, now: int, dry_run: bool) -> 
         found = entries.get(entry.key)
         if found is None:
             return  # it went meanwhile
-        if policy.state_of(entry.key, found, settings, now) in _CHANGED:
-            old = Triplet(max(1, now - settings.delay), 0, Triplet.unpack(found).count)
-            entries.put(entry.key, old.pack())
+        state, triplet = policy.state_of(entry.key, found, settings, now), Triplet.unpack(found)
+        if state in _CHANGED:
+            old = max(1, now - settings.delay)
+            first = min(triplet.ctime, old) if state == "waiting" else old
+            entries.put(entry.key, Triplet(first, 0, triplet.count).pack())
 
     with opened(settings) as store:
         if not selection.state:

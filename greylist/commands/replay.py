@@ -87,8 +87,9 @@ def command(
 
 
 def _play(found: list[Delivery], settings: Settings) -> Outcome:
+    filter = Filter(settings, to_person())
     with acting_as_owner(os.path.dirname(settings.database)):  # what root can read is no proof
-        return play(found, settings, Filter(settings, to_person()).screen)
+        return play(found, settings, filter.screen)
 
 
 def _name(settings: Settings) -> str:

@@ -60,13 +60,12 @@ def write_whole(path: str, text: str) -> None:
 
     What a link points to is replaced, and what is no file, such as a terminal, written to.
     """
-    path = os.path.realpath(path)
     try:
         if os.path.exists(path) and not os.path.isfile(path):
             with open(path, "w", encoding="utf-8") as file:
                 file.write(text)
         else:
-            _replace(path, text)
+            _replace(os.path.realpath(path), text)
     except OSError as error:
         raise click.FileError(path, error.strerror) from error
 

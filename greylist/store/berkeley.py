@@ -148,8 +148,12 @@ class BerkeleyStore:
         Raises:
             StoreError: it was deleted, or another one stands in its place.
         """
-        if not os.fstat(self._record).st_nlink:
-            path = lock_path(self._path)
+        path = lock_path(self._path)
+        try:
+            there = os.path.samestat(os.stat(path), os.fstat(self._record))
+        except FileNotFoundError:
+            there = False
+        if not there:
             raise StoreError(f"{path} was deleted or replaced; connect again")
 
     def _retry(self, function: Callable[[Entries], T], error: Exception | None = None) -> T:

@@ -159,7 +159,12 @@ def _discard(region: str) -> None:
     Filters keep the regions of dead generations for as long as they live, and 9 MiB of disk with
     each. They never touch them again; were one to, for want of our lock, it would die of SIGBUS.
     """
-    os.truncate(region, 0)
+    try:
+        descriptor = os.open(region, os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        os.ftruncate(descriptor, 0)
+        os.close(descriptor)
+    except OSError:
+        pass  # it is no file of ours
     os.unlink(region)
 
 

@@ -142,6 +142,8 @@ class Renewal:
         record.files = identity(self.path)
         # The watchdog may have ended the process, or libdb: a death speaks against the database.
         # And one that comes from elsewhere may be torn: its last pages may have been in the log.
+        if swapped or alone:
+            repair.forget_check(self.path)
         suspect = found.dirty or swapped or alone
         if suspect or to_salvage(self.path):
             repair.start(self.path, self.log, check=suspect)

@@ -72,6 +72,14 @@ def start(path: str, log: Log, check: bool) -> None:
         log.warning(f"cannot start a {task} of {path}: {error}")
 
 
+def forget_check(path: str) -> None:
+    """Make the next check not wait: the last one was of another database."""
+    try:
+        os.truncate(f"{path}.repair", 0)
+    except OSError:
+        pass  # there was none
+
+
 def _last_check(path: str) -> int:
     try:
         with open(f"{path}.repair", "rb", buffering=0) as file:

@@ -54,11 +54,16 @@ def test_a_sound_host_has_no_findings(sound):
         ({"argv": "argv=/no/greylist"}, 1, "cannot run /no/greylist: No such file"),
         ({"argv": "{ argv=/a b/greylist } -q"}, 1, "cannot run /a b/greylist: No such file"),
         ({"argv": "argv=/bin/cat"}, 1, "error master.cf: no service spawns greylist"),
-        ({"user": "nosuchuser"}, 1, "error master.cf: greylist: there is no user nosuchuser"),
+        ({"user": "nosuchuser"}, 1, "error master.cf: greylist: there is no nosuchuser"),
         (
             {"guard": "reject_unauth_destination, permit"},
             1,
             "asks unix:private/greylist after permit",
+        ),
+        (
+            {"limit": "-", "guard": "warn_if_reject reject, reject_unauth_destination"},
+            0,
+            "at most 100",
         ),
         ({"limit": "-"}, 0, "warning master.cf: greylist: at most 100 filters"),
         ({"limit": "7"}, 0, "warning master.cf: greylist: at most 7 filters"),
@@ -97,6 +102,15 @@ def test_braces_capitals_and_other_letters(sound):
     main.write_bytes(text.encode("latin-1"))
     os.utime(main, (1_500_000_000, 1_500_000_000))
     assert findings(sound, 0) == []
+
+
+@pytest.mark.root
+def test_no_remedy_opens_the_system(sound):
+    """Only an installation of ours is ever to be made readable."""
+    postfix(sound, sound.program, argv="argv=/no/greylist")
+    shown = sound.run("check", "--postfix", sound.path / "postfix", code=1).stdout
+    assert "cannot run /no/greylist" in shown
+    assert "chmod" not in shown
 
 
 @pytest.mark.root

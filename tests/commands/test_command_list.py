@@ -213,6 +213,9 @@ def test_a_text_that_is_shown_can_be_looked_for(stocked):
     stocked.put({comma: b"%d/0/0" % NOW})
     found = json.loads(stocked.run("list", '"a\\x20b,\\x20c"@example.com', "--json").stdout)
     assert found["sender"] == '"a b, c"@example.com'
+    quoted = rb'"a\"b"@example.com'
+    stocked.put({b"192.0.2.0/" + quoted + b"/b@example.org": b"%d/0/0" % NOW})
+    assert stocked.run("list", "--sender", quoted.decode()).stdout.count(quoted.decode()) == 1
 
 
 def test_a_time_beyond_all_clocks(host):

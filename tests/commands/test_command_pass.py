@@ -29,6 +29,13 @@ def test_what_waits_passes_at_its_next_attempt(host, selector, value):
     assert verdict(host) == "pass"
 
 
+def test_how_long_it_waited_stays_true(host):
+    """Who has waited for longer than the delay already has still waited for that long."""
+    host.put({KEY: b"%d/%d/1" % (NOW - 7200, NOW - 7100)})
+    host.run("pass", "ann@*")
+    assert host.all()[KEY] == b"%d/0/1" % (NOW - 7200)
+
+
 def test_what_has_expired_passes_too(host):
     """A triplet that came back too late, and one that was never pruned, start afresh as old."""
     for value in (b"%d/0/0" % (NOW - 3 * DAY), b"%d/%d/4" % (NOW - 90 * DAY, NOW - 60 * DAY)):

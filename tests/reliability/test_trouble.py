@@ -305,8 +305,13 @@ def test_interrupted_recovery(house):
         noted.write_text(str(os.getpid()))
         time.sleep(60)
 
+    def interrupt() -> None:
+        while not (noted.exists() and noted.read_text()):
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGALRM)
+
     before = signal.signal(signal.SIGALRM, signal.default_int_handler)
-    signal.setitimer(signal.ITIMER_REAL, 0.5)
+    threading.Thread(target=interrupt).start()
     try:
         with pytest.raises(KeyboardInterrupt):
             recovery._in_child(house.path, recover)
