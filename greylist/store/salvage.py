@@ -39,6 +39,9 @@ _OVERFLOW = 7  # P_OVERFLOW
 _INDEX_AT = (26, 32)  # without and with a checksum
 _PLAIN, _ON_OVERFLOW_PAGES, _DELETED = 1, 3, 0x80  # B_KEYDATA, B_OVERFLOW, B_DELETE
 
+_WHOLE = 0.25
+"""Entries that are whole of a page that is one at least, beside its offsets: half of them."""
+
 _ON_OVERFLOW_SIZE = 12
 _ALIGNED = 4  # each item begins at a multiple of this, and takes one at least
 
@@ -86,13 +89,16 @@ def _read(file: BinaryIO, position: int, size: int) -> bytes:
 def _leaf(file: BinaryIO, data: bytes, base: int, position: int) -> Iterator[Entry]:
     """Yield the entries of the leaf page at this place in the data, if there is one."""
     readings = [
-        (_joined(data, base, order, offsets), order, index_at, offsets)
+        (_joined(data, base, order, offsets) / len(offsets), order, index_at, offsets)
         for order in "<>"
         for index_at in _INDEX_AT
         if (offsets := _offsets(data, base, order, index_at))
     ]
-    joined, order, index_at, offsets = max(readings, default=(0, "", 0, ()))
-    if 4 * joined < len(offsets):  # most entries of a page that is one are whole
+    # A share, not a count: of the many offsets of a wrong reading some are joined by chance.
+    share, order, index_at, offsets = max(
+        readings, key=lambda reading: reading[0], default=(0, "", 0, ())
+    )
+    if share < _WHOLE:
         return
     number = unpack_from(f"{order}I", data, base + 8)[0]
     page_size = position // number if number else 0

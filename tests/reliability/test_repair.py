@@ -179,6 +179,24 @@ def test_scan_after_deletion(tmp_path):
     assert dict(salvage.scan(path)) == {key(10): b"%d/0/0" % (NOW + 10)}
 
 
+@pytest.mark.parametrize("page_size", [512, 4096])
+def test_scan_of_sparse_pages(tmp_path, page_size):
+    """A page with few entries is read as well as a full one."""
+    database = db.DB()
+    database.set_pagesize(page_size)
+    path = str(tmp_path / "a.db")
+    database.open(path, dbtype=db.DB_BTREE, flags=db.DB_CREATE)
+    expected = {key(number): b"%d/0/0" % (NOW + number) for number in range(30_000)}
+    for one, value in expected.items():
+        database.put(one, value)
+    for number in range(30_000):
+        if number % 2:
+            database.delete(key(number))
+            del expected[key(number)]
+    database.close()
+    assert dict(salvage.scan(path)) == expected
+
+
 def test_scan_of_rubbish(tmp_path):
     """Any bytes: entries or none, but no error."""
     import random
