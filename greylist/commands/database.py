@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from greylist.log import Log
 from greylist.store import StoreError
 from greylist.store.berkeley import BerkeleyStore
-from greylist.store.directory import check, group, import_all, lock_path, user
+from greylist.store.directory import check, group, import_all, lock_path, not_ours, user
 from greylist.store.patient import PatientLock
 
 if TYPE_CHECKING:
@@ -74,9 +74,8 @@ def present(path: str) -> bool:
     except OSError as error:
         raise StoreError(f"{directory}: {error.strerror}") from error
     if owner != os.geteuid():
-        name = user(owner)
-        text = f"{directory} belongs to {name}, not to {user()}"
-        raise StoreError(f"{text}; mend it: run this as root, or as {name}")
+        text = not_ours(directory, owner)
+        raise StoreError(f"{text}; mend it: run this as root, or as {user(owner)}")
     return os.path.exists(path)
 
 

@@ -72,7 +72,7 @@ def command(
       greylist replay /var/log/mail.log*
       greylist --delay 10m replay --compare /etc/postfix/greylist.cf /var/log/mail.log
     """
-    others = [_load(compare)] if compare else []
+    others = [configure(compare, {})] if compare else []
     attempts = sorted(read(logs), key=attrgetter("time"))
     if not attempts:
         click.echo("There is no mail from outside in the logs.", err=True)
@@ -94,10 +94,6 @@ def _play(found: list[Delivery], settings: Settings) -> Outcome:
 
 def _name(settings: Settings) -> str:
     return os.path.basename(settings.path) if settings.path else "defaults"
-
-
-def _load(path: str) -> Settings:
-    return configure(path, {})
 
 
 def read(paths: tuple[str, ...]) -> Iterator[Attempt]:

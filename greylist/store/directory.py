@@ -71,10 +71,12 @@ def _create(path: str) -> None:
 
 
 def _refuse_owner(path: str, owner: int) -> None:
-    name = user()
-    raise StoreError(
-        f"{path} belongs to {user(owner)}, not to {name}; mend it: chown {name} {path}"
-    )
+    raise StoreError(f"{not_ours(path, owner)}; mend it: chown {user()} {path}")
+
+
+def not_ours(path: str, owner: int) -> str:
+    """Return that a file belongs to another user than the one that this process acts as."""
+    return f"{path} belongs to {user(owner)}, not to {user()}"
 
 
 def import_all() -> None:

@@ -13,7 +13,7 @@ import time
 
 from greylist.store import StoreError, repair
 from greylist.store.aside import resume, set_aside, to_salvage
-from greylist.store.directory import user
+from greylist.store.directory import not_ours, user
 from greylist.store.environment import Damaged, db, home, identity
 from greylist.store.prepare import discard_log, prepare
 from greylist.store.record import Record, boot_identity
@@ -74,8 +74,7 @@ def _foreign(path: str) -> str:
         for file in (folder, *(os.path.join(folder, name) for name in sorted(names))):
             owner = os.lstat(file).st_uid
             if owner != os.geteuid():
-                text = f"{file} belongs to {user(owner)}, not to {user()}"
-                return f"{text}; mend it: chown -R {user()} {directory}"
+                return f"{not_ours(file, owner)}; mend it: chown -R {user()} {directory}"
     return ""
 
 
@@ -142,11 +141,11 @@ class Renewal:
         record.files = identity(self.path)
         # The watchdog may have ended the process, or libdb: a death speaks against the database.
         # And one that comes from elsewhere may be torn: its last pages may have been in the log.
-        if swapped or alone:
+        foreign = swapped or alone
+        if foreign:
             repair.forget_check(self.path)
-        suspect = found.dirty or swapped or alone
-        if suspect or to_salvage(self.path):
-            repair.start(self.path, self.log, check=suspect)
+        if found.dirty or foreign or to_salvage(self.path):
+            repair.start(self.path, self.log, check=found.dirty or foreign)
 
     def _begin(self, record: Record) -> None:
         """Write the record; a creation that died before there was a database begins anew."""

@@ -119,8 +119,7 @@ def _offsets(data: bytes, base: int, order: str, index_at: int) -> tuple[int, ..
         return ()
     if base + end > len(data):
         return ()
-    offsets: tuple[int, ...] = unpack_from(f"{order}{entries}H", data, base + index_at)
-    return offsets
+    return unpack_from(f"{order}{entries}H", data, base + index_at)
 
 
 def _joined(data: bytes, base: int, order: str, offsets: tuple[int, ...]) -> int:
