@@ -18,10 +18,10 @@ from benchmarks import traffic
 from greylist import policy, settings
 from greylist.log import Log
 from greylist.protocol import read_requests
-from greylist.store.berkeley import BerkeleyStore
-from greylist.store.directory import check, lock_path
-from greylist.store.environment import open_environment
-from greylist.store.lock import KernelLock
+from greylist.store.berkeley.environment import open_environment
+from greylist.store.berkeley.locks import KernelLock
+from greylist.store.berkeley.permissions import check, lock_path
+from greylist.store.berkeley.store import BerkeleyStore
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -16,9 +16,9 @@ from greylist.log import Log, quote
 from greylist.protocol import RequestError, read_requests, reply
 from greylist.settings import SettingsError
 from greylist.store import StoreError
-from greylist.store.berkeley import BerkeleyStore
-from greylist.store.directory import check, lock_path
-from greylist.store.lock import KernelLock
+from greylist.store.berkeley.locks import KernelLock
+from greylist.store.berkeley.permissions import check, lock_path
+from greylist.store.berkeley.store import BerkeleyStore
 from greylist.whitelist import Whitelist, rule
 
 TYPE_CHECKING = False

@@ -16,8 +16,8 @@ Beside the triplets, these entries are stored; a triplet's key never starts with
 from __future__ import annotations
 
 from greylist.identity import identify, organization
-from greylist.purge import pay
 from greylist.sender import normalize
+from greylist.store.berkeley.purge import pay
 from greylist.triplet import Triplet, key
 from greylist.wording import deferral, header
 

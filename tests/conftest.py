@@ -14,9 +14,9 @@ import pytest
 from readable import as_root, can_be_root
 
 from greylist.log import Log
-from greylist.store.berkeley import BerkeleyStore
-from greylist.store.directory import check, lock_path
-from greylist.store.lock import KernelLock
+from greylist.store.berkeley.locks import KernelLock
+from greylist.store.berkeley.permissions import check, lock_path
+from greylist.store.berkeley.store import BerkeleyStore
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

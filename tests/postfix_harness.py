@@ -68,9 +68,9 @@ postlog unix-dgram n - n - 1 postlogd
 AGE = """\
 import sys
 from greylist.log import Log
-from greylist.store.berkeley import BerkeleyStore
-from greylist.store.directory import check, lock_path
-from greylist.store.lock import KernelLock
+from greylist.store.berkeley.store import BerkeleyStore
+from greylist.store.berkeley.permissions import check, lock_path
+from greylist.store.berkeley.locks import KernelLock
 from greylist.triplet import Triplet
 
 path, seconds = sys.argv[1], int(sys.argv[2])

@@ -10,8 +10,8 @@ from memory import Memory
 
 from greylist import __version__, policy
 from greylist.policy import decide, is_stale, state_of
-from greylist.purge import purge
 from greylist.settings import Settings, SettingsError
+from greylist.store.berkeley.purge import purge
 from greylist.triplet import Triplet
 
 NOW = 1_790_000_000

@@ -10,11 +10,11 @@ from greylist.commands import output
 from greylist.commands.database import acting_as_owner, opened, present, walk
 from greylist.commands.finding import Finding
 from greylist.store import StoreError
-from greylist.store.aside import copies
-from greylist.store.directory import check, lock_path, user
-from greylist.store.environment import Damaged
-from greylist.store.pages import check_file
-from greylist.store.record import SIZE, Record
+from greylist.store.berkeley.environment import Damaged
+from greylist.store.berkeley.pages import check_file
+from greylist.store.berkeley.permissions import check, lock_path, user
+from greylist.store.berkeley.quarantine import copies
+from greylist.store.berkeley.record import SIZE, Record
 from greylist.triplet import Triplet
 
 if TYPE_CHECKING:

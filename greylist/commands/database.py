@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 from greylist.log import Log
 from greylist.store import StoreError
-from greylist.store.berkeley import BerkeleyStore
-from greylist.store.directory import check, group, import_all, lock_path, not_ours, user
-from greylist.store.patient import PatientLock
+from greylist.store.berkeley.patient import PatientLock
+from greylist.store.berkeley.permissions import check, group, import_all, lock_path, not_ours, user
+from greylist.store.berkeley.store import BerkeleyStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

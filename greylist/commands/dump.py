@@ -8,7 +8,7 @@ import click
 
 from greylist.commands import output, text_form
 from greylist.commands.database import opened
-from greylist.store.snapshot import snapshot
+from greylist.store.berkeley.backup import snapshot
 
 if TYPE_CHECKING:
     from greylist.settings import Settings

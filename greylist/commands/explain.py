@@ -18,7 +18,7 @@ from greylist.commands.maillog import request_of
 from greylist.commands.scratch import Overlay, Scratch
 from greylist.filter import Filter
 from greylist.protocol import RequestError, read_requests
-from greylist.purge import RECORD
+from greylist.store.berkeley.purge import RECORD
 from greylist.whitelist import Line
 
 if TYPE_CHECKING:

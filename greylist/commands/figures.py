@@ -9,7 +9,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from greylist.commands.entry import STATES
-from greylist.store.environment import home
+from greylist.store.berkeley.environment import home
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

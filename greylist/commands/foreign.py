@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 
 from greylist.networks import network, parse_address
 from greylist.sender import normalize
-from greylist.store.environment import Damaged, db
-from greylist.store.pages import check_file
+from greylist.store.berkeley.environment import Damaged, db
+from greylist.store.berkeley.pages import check_file
 from greylist.triplet import Triplet, key
 
 if TYPE_CHECKING:

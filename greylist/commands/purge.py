@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import click
 
 from greylist import policy
-from greylist import purge as purging
 from greylist.commands import output
 from greylist.commands.database import PAUSE, Pace, opened
+from greylist.store.berkeley import purge as purging
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

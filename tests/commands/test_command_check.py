@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from greylist.cli import cli
 from greylist.commands.check_whitelist import complaints
-from greylist.store.record import SIZE, Record
+from greylist.store.berkeley.record import SIZE, Record
 
 from .mailhost import NOW
 from .postfix_files import GOOD, hand_over, postfix

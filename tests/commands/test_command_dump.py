@@ -18,10 +18,10 @@ from greylist.commands import text_form
 from greylist.commands.database import opened, to_person, walk
 from greylist.commands.load import merge
 from greylist.commands.scratch import Scratch
-from greylist.store.berkeley import BerkeleyStore
-from greylist.store.directory import lock_path
-from greylist.store.lock import KernelLock
-from greylist.store.snapshot import _has_whole_log, snapshot
+from greylist.store.berkeley.backup import _has_whole_log, snapshot
+from greylist.store.berkeley.locks import KernelLock
+from greylist.store.berkeley.permissions import lock_path
+from greylist.store.berkeley.store import BerkeleyStore
 
 from .mailhost import NOW, Host
 

@@ -16,7 +16,7 @@ from greylist.commands.output import duration, size
 from greylist.commands.selection import client_test, glob_test
 from greylist.settings import Settings
 from greylist.store import StoreError
-from greylist.store.patient import PatientLock
+from greylist.store.berkeley.patient import PatientLock
 
 from .mailhost import NOW, SCRIPT
 

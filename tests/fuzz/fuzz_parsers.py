@@ -14,8 +14,8 @@ import atheris
 with atheris.instrument_imports(include=["greylist"]):
     from greylist.protocol import RequestError, read_requests
     from greylist.settings import SettingsError, load
-    from greylist.store.record import Record
-    from greylist.store.salvage import scan
+    from greylist.store.berkeley.record import Record
+    from greylist.store.berkeley.salvage import scan
     from greylist.triplet import Triplet
     from greylist.whitelist import Patterns
 

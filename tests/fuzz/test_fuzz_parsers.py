@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from greylist.settings import SETTINGS, Settings, SettingsError, load, parse_time
-from greylist.store.record import SIZE, Record
+from greylist.store.berkeley.record import SIZE, Record
 from greylist.triplet import Triplet, key, split_key
 from greylist.whitelist import Patterns
 

@@ -18,8 +18,8 @@ from pathlib import Path
 
 from bsddb3 import db
 
-from greylist.store import repair
-from greylist.store.salvage import leaves
+from greylist.store.berkeley import checker
+from greylist.store.berkeley.salvage import leaves
 from tests.reliability.harness import House, QuietLog, ask_until_answered, key, request
 
 ENTRIES = 3000
@@ -146,7 +146,7 @@ def other_order(path: Path, size: int, chance: random.Random) -> None:
 
 def settle(house: House) -> None:
     """Wait until everything that is set aside has been salvaged."""
-    from greylist.store.aside import to_salvage
+    from greylist.store.berkeley.quarantine import to_salvage
 
     end = time.monotonic() + SECONDS
     while time.monotonic() < end and to_salvage(house.path):
@@ -199,7 +199,7 @@ def case(seed: int, model: Path) -> dict[str, object]:
             passed += reply != DEFER
         settle(house)
         # What the first requests did not touch may still be damaged: the check has to find it.
-        repair.check_database(house.path, QuietLog())
+        checker.check_database(house.path, QuietLog())
         settle(house)
         for number in numbers[:3]:
             reply, more = ask_until_answered(house, request(number), TRIES)
@@ -227,7 +227,7 @@ DEFER = b"action=defer_if_permit Service is temporarily unavailable\n\n"
 
 def adopt(house: House) -> None:
     """Have the record speak of the files as copied."""
-    from greylist.store.environment import identity
+    from greylist.store.berkeley.environment import identity
 
     record = house.record()
     record.files = identity(house.path)

@@ -12,13 +12,13 @@ import time
 from typing import TYPE_CHECKING
 
 from greylist.log import Log
-from greylist.purge import RECORD as PURGE
-from greylist.store.aside import copies
-from greylist.store.berkeley import BerkeleyStore
-from greylist.store.directory import check, lock_path
-from greylist.store.lock import KernelLock
-from greylist.store.prepare import prepare
-from greylist.store.record import SIZE, Record
+from greylist.store.berkeley.locks import KernelLock
+from greylist.store.berkeley.permissions import check, lock_path
+from greylist.store.berkeley.purge import RECORD as PURGE
+from greylist.store.berkeley.quarantine import copies
+from greylist.store.berkeley.rebuild import prepare
+from greylist.store.berkeley.record import SIZE, Record
+from greylist.store.berkeley.store import BerkeleyStore
 
 if TYPE_CHECKING:
     from pathlib import Path

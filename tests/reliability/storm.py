@@ -15,7 +15,8 @@ import threading
 import time
 from pathlib import Path
 
-from greylist.store import berkeley, environment
+from greylist.store.berkeley import environment
+from greylist.store.berkeley import store as berkeley
 from tests.reliability.harness import FilterProcess, House, key, request
 
 

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from greylist.store.directory import lock_path
+from greylist.store.berkeley.permissions import lock_path
 from tests.reliability.harness import ask_until_answered, key, request
 from tests.reliability.test_trouble import ON_STDERR, fatal
 

@@ -13,8 +13,8 @@ import time
 import pytest
 from bsddb3 import db
 
-from greylist.store import aside, merge, repair, salvage
-from greylist.store.environment import home
+from greylist.store.berkeley import checker, merge, quarantine, salvage
+from greylist.store.berkeley.environment import home
 from tests.reliability.corruption import DEFER, PASS, mark_dirty, settle
 from tests.reliability.harness import QuietLog, ask_until_answered, key, request
 
@@ -63,10 +63,10 @@ def test_check_finds_what_hangs(house):
     with open(house.path, "r+b") as file:
         file.seek(4096 * 7)
         file.write(bytes(4096))
-    repair.check_database(house.path, QuietLog())
+    checker.check_database(house.path, QuietLog())
     assert len(house.copies()) == 1
-    for copy in aside.to_salvage(house.path):
-        repair.salvage(house.path, copy, QuietLog())
+    for copy in quarantine.to_salvage(house.path):
+        checker.salvage(house.path, copy, QuietLog())
     entries = house.entries()
     assert sum(key(number) in entries for number in range(1000)) > 900
 
@@ -75,7 +75,7 @@ def test_check_of_a_sound_database(house):
     """A sound database stays where it is, and the log says so."""
     fill(house)
     log = QuietLog()
-    repair.check_database(house.path, log)
+    checker.check_database(house.path, log)
     assert log.lines == [f"check of {house.path}: no damage found"]
     assert not house.copies()
     assert len(house.entries()) == 1000
@@ -89,8 +89,8 @@ def test_killed_check(house):
     if child == 0:
 
         def die(entries) -> None:
-            with contextlib.suppress(repair._Undo):
-                repair._exercise(entries)
+            with contextlib.suppress(checker._Undo):
+                checker._exercise(entries)
             os.kill(os.getpid(), signal.SIGKILL)
 
         house.store().transact(die)
@@ -103,8 +103,8 @@ def test_one_check_in_ten_minutes(house):
     """A check soon after another is not made."""
     fill(house)
     log = QuietLog()
-    repair.run(house.path, log, check=True)
-    repair.run(house.path, log, check=True)
+    checker.run(house.path, log, check=True)
+    checker.run(house.path, log, check=True)
     assert len(log.lines) == 1
 
 
@@ -296,18 +296,18 @@ def test_database_of_another_host(house, tmp_path, how):
 
 def test_copies_are_bounded(house):
     """Of many damaged databases some are kept, and among them the first that has entries."""
-    for _ in range(aside.COPIES + 3):
+    for _ in range(quarantine.COPIES + 3):
         fill(house, 5)
-        aside.set_aside(house.path)
+        quarantine.set_aside(house.path)
     copies = house.copies()
-    assert len(copies) == aside.COPIES
+    assert len(copies) == quarantine.COPIES
     assert copies[0] == min(copies)
-    waiting = aside.to_salvage(house.path)
+    waiting = quarantine.to_salvage(house.path)
     for copy in waiting:
-        repair.salvage(house.path, copy, QuietLog())
+        checker.salvage(house.path, copy, QuietLog())
     fill(house, 5)
-    newest = aside.set_aside(house.path)
-    assert len(house.copies()) == aside.COPIES
+    newest = quarantine.set_aside(house.path)
+    assert len(house.copies()) == quarantine.COPIES
     assert copies[0] not in house.copies()
     assert newest in house.copies()
 
@@ -315,11 +315,11 @@ def test_copies_are_bounded(house):
 def test_salvage_gives_up(house):
     """A copy whose salvage dies is not tried for ever."""
     fill(house, 5)
-    copy = aside.set_aside(house.path)
-    for _ in range(aside.ATTEMPTS):
-        assert aside.to_salvage(house.path) == [copy]
-        aside.count_attempt(copy)
-    assert aside.to_salvage(house.path) == []
+    copy = quarantine.set_aside(house.path)
+    for _ in range(quarantine.ATTEMPTS):
+        assert quarantine.to_salvage(house.path) == [copy]
+        quarantine.count_attempt(copy)
+    assert quarantine.to_salvage(house.path) == []
 
 
 def test_salvage_on_a_slow_machine(house, monkeypatch):
@@ -330,12 +330,12 @@ def test_salvage_on_a_slow_machine(house, monkeypatch):
         os.kill(os.getpid(), signal.SIGALRM)
 
     fill(house, 5)
-    aside.set_aside(house.path)
-    for _ in range(aside.ATTEMPTS + 1):
+    quarantine.set_aside(house.path)
+    for _ in range(quarantine.ATTEMPTS + 1):
         with monkeypatch.context() as patch:
-            patch.setattr(repair, "salvage", bitten)
-            repair.run(house.path, QuietLog(), check=False)
-    repair.run(house.path, QuietLog(), check=False)
+            patch.setattr(checker, "salvage", bitten)
+            checker.run(house.path, QuietLog(), check=False)
+    checker.run(house.path, QuietLog(), check=False)
     assert len(house.entries()) == 5
 
 

@@ -6,7 +6,8 @@ import shutil
 
 import pytest
 
-from greylist.store import berkeley, environment
+from greylist.store.berkeley import environment
+from greylist.store.berkeley import store as berkeley
 from tests.reliability import corruption, storm, targeted
 from tests.reliability.harness import VERIFY
 

@@ -16,9 +16,11 @@ from pathlib import Path
 
 import pytest
 
-from greylist.store import StoreError, berkeley, recovery
-from greylist.store.lock import NAPS, YIELDS, KernelLock
-from greylist.store.patient import PatientLock
+from greylist.store import StoreError
+from greylist.store.berkeley import recovery
+from greylist.store.berkeley import store as berkeley
+from greylist.store.berkeley.locks import NAPS, YIELDS, KernelLock
+from greylist.store.berkeley.patient import PatientLock
 from tests.reliability.corruption import mark_dirty
 from tests.reliability.harness import ask_until_answered, key, request
 

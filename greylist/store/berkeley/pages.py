@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from struct import unpack_from
 
-from greylist.store.environment import META, Damaged
+from greylist.store.berkeley.environment import META, Damaged
 
 _PAGE_TYPES = {0, 3, 5, 7, 9}
 """P_INVALID (a free page), P_IBTREE, P_LBTREE, P_OVERFLOW and P_BTREEMETA in db_page.h. libdb

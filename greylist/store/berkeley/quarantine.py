@@ -10,7 +10,7 @@ import os
 import time
 
 from greylist.store import StoreError
-from greylist.store.environment import home
+from greylist.store.berkeley.environment import home
 
 COPIES = 5
 """How many damaged databases are kept."""

@@ -84,11 +84,6 @@ def import_all() -> None:
 
     The program may lie in a home that only root can enter.
     """
-    import greylist.expressions
-    import greylist.store.berkeley
-    import greylist.store.merge
-    import greylist.store.recovery
-    import greylist.store.salvage  # noqa: F401
 
 
 def _become(uid: int) -> None:

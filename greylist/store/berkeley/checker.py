@@ -2,7 +2,7 @@
 
 It runs in a process of its own, started by the filter that recovered the database:
 
-    python -m greylist.store.repair DATABASE FACILITY check|salvage
+    python -m greylist.store.berkeley.checker DATABASE FACILITY check|salvage
 
 Only one works at a time: it holds a lock on ``DATABASE.repair``, whose text is the time of the
 last check.
@@ -16,7 +16,7 @@ import sys
 import time
 from itertools import pairwise
 
-from greylist.store.aside import count_attempt, mark_done, to_salvage
+from greylist.store.berkeley.quarantine import count_attempt, mark_done, to_salvage
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from greylist.log import Log
     from greylist.store import Entries
-    from greylist.store.berkeley import BerkeleyStore
+    from greylist.store.berkeley.store import BerkeleyStore
 else:
     import _signal as signal
 
@@ -117,9 +117,9 @@ def _work(descriptor: int, path: str, log: Log, check: bool) -> None:
 
 
 def _store(path: str, log: Log) -> BerkeleyStore:
-    from greylist.store.berkeley import BerkeleyStore
-    from greylist.store.directory import check, lock_path
-    from greylist.store.lock import KernelLock
+    from greylist.store.berkeley.locks import KernelLock
+    from greylist.store.berkeley.permissions import check, lock_path
+    from greylist.store.berkeley.store import BerkeleyStore
 
     check(path)
     return BerkeleyStore(path, KernelLock(lock_path(path), LOCK_TIMEOUT), log)
@@ -127,7 +127,7 @@ def _store(path: str, log: Log) -> BerkeleyStore:
 
 def check_database(path: str, log: Log) -> None:
     """Walk through the database in a child; set it aside if the child does not survive it."""
-    from greylist.store.environment import identity
+    from greylist.store.berkeley.environment import identity
 
     files = identity(path)
     code = _in_child(log, lambda: _walk(_store(path, log)))
@@ -146,7 +146,7 @@ def check_database(path: str, log: Log) -> None:
 
 def _in_child(log: Log, function: Callable[[], None]) -> int:
     """Return how a child ended that ran a function: 0, _DAMAGED, 1 or a negative signal."""
-    from greylist.store.environment import Damaged
+    from greylist.store.berkeley.environment import Damaged
 
     child = os.fork()
     if child == 0:
@@ -180,7 +180,7 @@ def _walk(store: BerkeleyStore) -> None:
     Raises:
         Damaged, db.DBError: the database is.
     """
-    from greylist.store.environment import Damaged
+    from greylist.store.berkeley.environment import Damaged
 
     last = b""
     while batch := store.transact(lambda entries: entries.after(last, BATCH)):  # noqa: B023
@@ -228,7 +228,7 @@ def salvage(path: str, copy: str, log: Log) -> None:
 
 def _sources(path: str, copy: str) -> list[str]:
     """Return the files with pages: the cache, which is newer, and the database."""
-    from greylist.store.environment import home
+    from greylist.store.berkeley.environment import home
 
     directory = os.path.join(copy, os.path.basename(home(path)))
     names = sorted(os.listdir(directory)) if os.path.isdir(directory) else []
@@ -238,13 +238,13 @@ def _sources(path: str, copy: str) -> list[str]:
 
 
 def _scan(source: str) -> Iterable[tuple[bytes, bytes]]:
-    from greylist.store.salvage import scan
+    from greylist.store.berkeley.salvage import scan
 
     return scan(source)
 
 
 def _merge_batch(store: BerkeleyStore, batch: dict[bytes, bytes]) -> int:
-    from greylist.store.merge import merged
+    from greylist.store.berkeley.merge import merged
 
     def update(entries: Entries) -> int:
         count = 0

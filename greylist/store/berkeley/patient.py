@@ -10,7 +10,7 @@ import os
 from filelock import FileLock, Timeout
 
 from greylist.store import StoreError
-from greylist.store.lock import holder
+from greylist.store.berkeley.locks import holder
 
 POLL = 0.005
 """Seconds between two attempts."""

@@ -6,8 +6,7 @@ import os
 import time
 
 from greylist.store import StoreError
-from greylist.store.directory import lock_path
-from greylist.store.environment import (
+from greylist.store.berkeley.environment import (
     CHECKPOINT_KBYTES,
     CHECKPOINT_MINUTES,
     db,
@@ -16,7 +15,8 @@ from greylist.store.environment import (
     open_database,
     open_environment,
 )
-from greylist.store.record import SIZE, Record, boot_identity, share
+from greylist.store.berkeley.permissions import lock_path
+from greylist.store.berkeley.record import SIZE, Record, boot_identity, share
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -219,7 +219,7 @@ class BerkeleyStore:
         self._spare_descriptors()
         record = self._read()
         if remedy > JOIN or not self._sound(record):
-            from greylist.store import recovery  # cold: most filters never need it
+            from greylist.store.berkeley import recovery  # cold: most filters never need it
 
             damage = recovery.describe(error) if error and remedy == SET_ASIDE else ""
             recovery.Renewal(self._path, self._durable, self._log, self._record).run(record, damage)
@@ -273,7 +273,7 @@ class BerkeleyStore:
                 os.close(descriptor)
 
     def _give_up_if_hopeless(self, error: Exception, remedy: int) -> None:
-        from greylist.store import recovery
+        from greylist.store.berkeley import recovery
 
         reason = recovery.trouble(error, self._path)
         if remedy > SET_ASIDE or reason:
@@ -310,7 +310,7 @@ class BerkeleyStore:
             Damaged, db.DBError: one is not.
             StoreError: the lock cannot be had.
         """
-        from greylist.store.pages import check_pages  # cold
+        from greylist.store.berkeley.pages import check_pages  # cold
 
         self._lock.acquire()
         try:

@@ -11,12 +11,13 @@ import mmap
 import os
 import time
 
-from greylist.store import StoreError, repair
-from greylist.store.aside import resume, set_aside, to_salvage
-from greylist.store.directory import not_ours, user
-from greylist.store.environment import Damaged, db, home, identity
-from greylist.store.prepare import discard_log, prepare
-from greylist.store.record import Record, boot_identity
+from greylist.store import StoreError
+from greylist.store.berkeley import checker
+from greylist.store.berkeley.environment import Damaged, db, home, identity
+from greylist.store.berkeley.permissions import not_ours, user
+from greylist.store.berkeley.quarantine import resume, set_aside, to_salvage
+from greylist.store.berkeley.rebuild import discard_log, prepare
+from greylist.store.berkeley.record import Record, boot_identity
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -143,9 +144,9 @@ class Renewal:
         # And one that comes from elsewhere may be torn: its last pages may have been in the log.
         foreign = swapped or alone
         if foreign:
-            repair.forget_check(self.path)
+            checker.forget_check(self.path)
         if found.dirty or foreign or to_salvage(self.path):
-            repair.start(self.path, self.log, check=found.dirty or foreign)
+            checker.start(self.path, self.log, check=found.dirty or foreign)
 
     def _begin(self, record: Record) -> None:
         """Write the record; a creation that died before there was a database begins anew."""

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from greylist.store import StoreError
-from greylist.store.environment import CACHE, LOG_FILE, db, home, open_database
+from greylist.store.berkeley.environment import CACHE, LOG_FILE, db, home, open_database
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

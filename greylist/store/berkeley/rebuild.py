@@ -6,7 +6,7 @@ import os
 import sys
 import time
 
-from greylist.store.environment import (
+from greylist.store.berkeley.environment import (
     CACHE,
     Damaged,
     db,
@@ -15,7 +15,7 @@ from greylist.store.environment import (
     open_database,
     open_environment,
 )
-from greylist.store.pages import check_file, check_pages
+from greylist.store.berkeley.pages import check_file, check_pages
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -89,8 +89,8 @@ def _rescue(database: Any, logged: _Logged, directory: str) -> None:
     the last change of any page, all pages are looked at. The dead process's own update, which
     was not answered, is rescued with the rest and does no harm.
     """
-    from greylist.store.merge import merged
-    from greylist.store.salvage import leaves, scan
+    from greylist.store.berkeley.merge import merged
+    from greylist.store.berkeley.salvage import leaves, scan
 
     regions = _old_regions(directory)
     if all(position in logged for region in regions for position, _ in leaves(region)):
