@@ -19,7 +19,7 @@ from greylist.store import StoreError
 from greylist.store.berkeley.locks import KernelLock
 from greylist.store.berkeley.permissions import check, lock_path
 from greylist.store.berkeley.store import BerkeleyStore
-from greylist.whitelist import Whitelist, rule
+from greylist.whitelist.whitelist import Whitelist, rule
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from greylist.protocol import Request
     from greylist.settings import Settings
     from greylist.store import Store
-    from greylist.whitelist import Form
+    from greylist.whitelist.whitelist import Form
 
     Lists = dict[tuple[str, Form], Whitelist]
 else:
@@ -63,7 +63,7 @@ class Filter:
         clients, recipients = configuration.whitelist_clients, configuration.whitelist_recipients
         only = configuration.greylist_recipients
         if clients or recipients or only:
-            from greylist.postgrey import client_rule, recipient_rule
+            from greylist.whitelist.postgrey import client_rule, recipient_rule
 
             self.lists = [self._list(path, client_rule, before) for path in clients]
             self.lists += [self._list(path, recipient_rule, before) for path in recipients]

@@ -15,11 +15,11 @@ Beside the triplets, these entries are stored; a triplet's key never starts with
 
 from __future__ import annotations
 
-from greylist.identity import identify, organization
+from greylist.client import identify, organization
+from greylist.reply import deferral, header
 from greylist.sender import normalize
 from greylist.store.berkeley.purge import pay
 from greylist.triplet import Triplet, key
-from greylist.wording import deferral, header
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from greylist.protocol import Request
     from greylist.settings import Settings
     from greylist.store import Entries
-    from greylist.whitelist import Whitelist
+    from greylist.whitelist.whitelist import Whitelist
 
 PASS = b"dunno"
 """Not ``ok``: the restrictions after ours still apply (Postfix, access(5))."""

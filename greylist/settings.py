@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 
-from greylist.file import File
+from greylist.watched_file import File
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from settings_docs import EXAMPLE, README, ROOT, TABLE
 
 from greylist import settings
 from greylist.cli import cli
-from greylist.whitelist import Patterns
+from greylist.whitelist.whitelist import Patterns
 
 PATH = f"{sysconfig.get_path('scripts')}:{os.environ['PATH']}"
 

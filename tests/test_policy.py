@@ -8,7 +8,7 @@ from memory import Memory
 from greylist import policy
 from greylist.settings import Settings
 from greylist.triplet import Triplet
-from greylist.whitelist import Line
+from greylist.whitelist.whitelist import Line
 
 NOW = 1_700_000_000
 REQUEST = {

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from greylist.policy import screen
-from greylist.postgrey import client_rule, recipient_rule
-from greylist.whitelist import Line, Patterns, Whitelist
+from greylist.whitelist.postgrey import client_rule, recipient_rule
+from greylist.whitelist.whitelist import Line, Patterns, Whitelist
 
 
 def client(text: bytes, name: bytes = b"unknown", address: bytes = b"192.0.2.1") -> Line | None:

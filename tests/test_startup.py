@@ -11,8 +11,9 @@ from conftest import DEFERRED, SCRIPT, request
 
 FORBIDDEN = {
     "argparse", "ast", "asyncio", "bsddb3", "click", "collections", "contextlib", "ctypes",
-    "dataclasses", "datetime", "enum", "filelock", "functools", "greylist.cli", "greylist.postgrey",
-    "importlib", "inspect", "ipaddress", "json", "logging", "operator", "pathlib", "re", "re2",
+    "dataclasses", "datetime", "enum", "filelock", "functools", "greylist.cli",
+    "greylist.whitelist.postgrey", "importlib", "inspect", "ipaddress", "json", "logging",
+    "operator", "pathlib", "re", "re2",
     "runpy", "signal", "socket", "struct", "subprocess", "tempfile", "threading", "tomllib",
     "traceback", "types", "typing", "weakref",
 }  # fmt: skip

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from greylist.policy import screen
-from greylist.whitelist import ATTRIBUTES, Line, Patterns, Whitelist
+from greylist.whitelist.whitelist import ATTRIBUTES, Line, Patterns, Whitelist
 
 
 def request(**attributes: bytes) -> dict[bytes, bytes]:

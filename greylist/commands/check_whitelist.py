@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 from greylist.commands import output
 from greylist.commands.database import acting_as_owner
 from greylist.commands.finding import Finding
-from greylist.expressions import Expressions
-from greylist.postgrey import client_rule, recipient_rule
-from greylist.whitelist import Line, Patterns, rule
+from greylist.whitelist.postgrey import client_rule, recipient_rule
+from greylist.whitelist.regex import Expressions
+from greylist.whitelist.whitelist import Line, Patterns, rule
 
 if TYPE_CHECKING:
     from greylist.commands.finding import Findings
     from greylist.settings import Settings
-    from greylist.whitelist import Form
+    from greylist.whitelist.whitelist import Form
 
 _ANYTHING = (b"", b"192.0.2.1/a@example.com/b@example.org", b"2001:db8::1//c@example.net")
 """Subjects that no honest line has in common."""

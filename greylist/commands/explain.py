@@ -19,7 +19,7 @@ from greylist.commands.scratch import Overlay, Scratch
 from greylist.filter import Filter
 from greylist.protocol import RequestError, read_requests
 from greylist.store.berkeley.purge import RECORD
-from greylist.whitelist import Line
+from greylist.whitelist.whitelist import Line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -21,7 +21,7 @@ import tempfile
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, NamedTuple, cast
 
-from greylist.networks import network, parse_address
+from greylist.addresses import network, parse_address
 from greylist.sender import normalize
 from greylist.store.berkeley.environment import Damaged, db
 from greylist.store.berkeley.pages import check_file

@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from greylist import identity, policy
+from greylist import policy
+from greylist.addresses import parse_address
+from greylist.client import identify, organization
 from greylist.commands import output
 from greylist.commands.database import apply, opened
 from greylist.commands.entry import CLIENT, Entry, entry_of
 from greylist.commands.forget import choose
 from greylist.commands.list import show
 from greylist.commands.selection import Selection, selectors
-from greylist.networks import parse_address
 from greylist.triplet import Triplet
 
 if TYPE_CHECKING:
@@ -108,9 +109,9 @@ def _trust(settings: Settings, address: str, now: int, dry_run: bool) -> Entry:
 def _client(name: bytes, settings: Settings) -> bytes:
     """Return the identity of the client that a person names."""
     if parse_address(name):
-        return identity.identify({b"client_address": name}, settings)
+        return identify({b"client_address": name}, settings)
     request = {b"client_name": name, b"client_address": b"unknown"}
-    domain = identity.organization(request) if settings.pool == "domain" else b""
+    domain = organization(request) if settings.pool == "domain" else b""
     if not domain:
         words = "an address, or with pool = domain a host's name"
         raise click.UsageError(f"--trust {output.text(name)}: give {words}")

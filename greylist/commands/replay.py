@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import click
 
+from greylist.addresses import parse_address
 from greylist.cli import configure
 from greylist.commands import output
 from greylist.commands.database import acting_as_owner, to_person
@@ -23,7 +24,6 @@ from greylist.commands.maillog import Attempt, Reader
 from greylist.commands.stats import QUANTILES
 from greylist.commands.timeline import Outcome, deliveries, play
 from greylist.filter import Filter
-from greylist.networks import parse_address
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

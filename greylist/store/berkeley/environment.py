@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from greylist.extensions import extension
+from greylist.native import extension
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ match no ``client_name=``.
 
 from __future__ import annotations
 
-from greylist.file import File
-from greylist.networks import Networks
-from greylist.sieve import Sieve
+from greylist.addresses import Networks
+from greylist.watched_file import File
+from greylist.whitelist.prefilter import Sieve
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

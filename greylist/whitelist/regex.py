@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from greylist.extensions import extension
+from greylist.native import extension
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import re
     from typing import Any
 
-    from greylist.whitelist import Line
+    from greylist.whitelist.whitelist import Line
 
 re2 = extension("re2", "_re2")
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from greylist.expressions import Expressions
-    from greylist.whitelist import Line
+    from greylist.whitelist.regex import Expressions
+    from greylist.whitelist.whitelist import Line
 
 PATIENCE = 1000
 """Subjects after which RE2 is loaded all the same: it looks at one in a third of the time (0.5 µs),
@@ -79,7 +79,7 @@ class Sieve:
         self._expressions.add(pattern, line)
 
     def _all(self) -> Expressions:
-        from greylist.expressions import Expressions  # with RE2
+        from greylist.whitelist.regex import Expressions  # with RE2
 
         expressions = Expressions()
         for pattern, line in self._lines:

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from greylist.expressions import Expressions
-from greylist.sieve import PATIENCE, Sieve, required
-from greylist.whitelist import Line, Patterns
+from greylist.whitelist.prefilter import PATIENCE, Sieve, required
+from greylist.whitelist.regex import Expressions
+from greylist.whitelist.whitelist import Line, Patterns
 
 
 @pytest.mark.parametrize(

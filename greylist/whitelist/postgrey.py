@@ -6,7 +6,7 @@ for ``client_address``, a network. A ``#`` starts a comment wherever it stands.
 
 from __future__ import annotations
 
-from greylist.expressions import escape
+from greylist.whitelist.regex import escape
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -7,11 +7,11 @@ import sys
 
 import pytest
 
-from greylist.extensions import extension
+from greylist.native import extension
 
 ALONE = """
 import sys
-from greylist.extensions import extension
+from greylist.native import extension
 alone = extension({package!r}, {name!r})
 assert {package!r} not in sys.modules
 import {package}

@@ -10,7 +10,7 @@ from _socket import AF_INET, AF_INET6, inet_ntop, inet_pton
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from greylist.whitelist import Line
+    from greylist.whitelist.whitelist import Line
 
 _MAPPED = bytes(10) + b"\xff\xff"
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from greylist import expressions
-from greylist.expressions import Expressions
-from greylist.whitelist import Line, Patterns
+from greylist.whitelist import regex
+from greylist.whitelist.regex import Expressions
+from greylist.whitelist.whitelist import Line, Patterns
 
 
 @pytest.fixture
 def small(monkeypatch):
     """RE2 with little memory."""
-    monkeypatch.setattr(expressions, "_MEMORY", 1 << 18)
+    monkeypatch.setattr(regex, "_MEMORY", 1 << 18)
 
 
 def compiled(lines):

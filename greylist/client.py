@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from greylist.networks import network, parse_address
+from greylist.addresses import network, parse_address
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from greylist.networks import Networks, network, parse_address, parse_network
-from greylist.whitelist import Line
+from greylist.addresses import Networks, network, parse_address, parse_network
+from greylist.whitelist.whitelist import Line
 
 
 @pytest.mark.parametrize(

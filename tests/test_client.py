@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from greylist.identity import identify, is_machine_made, organization
+from greylist.client import identify, is_machine_made, organization
 from greylist.settings import Settings
 
 

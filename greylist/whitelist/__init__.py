@@ -1,0 +1,1 @@
+"""Lists of who is never, or only, greylisted: their lines, and how they are matched."""
