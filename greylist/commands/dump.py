@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from greylist.commands import output, text_form
-from greylist.commands.database import opened
+from greylist.commands import dump_format, output
+from greylist.commands.session import opened
 from greylist.store.berkeley.backup import snapshot
 
 if TYPE_CHECKING:
@@ -30,5 +30,5 @@ def command(settings: Settings, /) -> None:
       greylist dump | gzip > greylist.dump.gz
     """
     with opened(settings) as store, snapshot(store, settings.database) as entries:
-        for line in text_form.write(output.progress(entries, "Dumping", printing=True)):
+        for line in dump_format.write(output.progress(entries, "Dumping", printing=True)):
             click.echo(line)

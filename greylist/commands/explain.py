@@ -13,12 +13,12 @@ import click
 
 from greylist import policy
 from greylist.commands import output
-from greylist.commands.database import acting_as_owner, opened, present, to_person
-from greylist.commands.maillog import request_of
-from greylist.commands.scratch import Overlay, Scratch
+from greylist.commands.logs.maillog import request_of
+from greylist.commands.session import acting_as_owner, opened, present, to_person
 from greylist.filter import Filter
 from greylist.protocol import RequestError, read_requests
 from greylist.store.berkeley.purge import RECORD
+from greylist.store.memory import Overlay, Scratch
 from greylist.whitelist.whitelist import Line
 
 if TYPE_CHECKING:

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import click
 
 from greylist.commands import output
-from greylist.commands.database import apply, opened, walk
 from greylist.commands.entry import Entry, entries
 from greylist.commands.list import show
 from greylist.commands.selection import Selection, selectors
+from greylist.commands.session import apply, opened, walk
 
 if TYPE_CHECKING:
     from typing import Any

@@ -10,7 +10,7 @@ import click
 
 from greylist import policy
 from greylist.commands import output
-from greylist.commands.foreign import ForeignError, Row, read
+from greylist.commands.importers.foreign import ForeignError, Row, read
 from greylist.commands.load import load, report
 
 if TYPE_CHECKING:

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import click
 
 from greylist.commands import output
-from greylist.commands.database import opened, walk
 from greylist.commands.entry import Entry, entries
 from greylist.commands.selection import Selection, selectors
+from greylist.commands.session import opened, walk
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

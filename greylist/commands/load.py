@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import click
 
-from greylist.commands import output, text_form
-from greylist.commands.database import apply, opened
+from greylist.commands import dump_format, output
+from greylist.commands.session import apply, opened
 from greylist.triplet import Triplet
 
 if TYPE_CHECKING:
@@ -35,19 +35,19 @@ def command(settings: Settings, /, file: BinaryIO, as_json: bool) -> None:
     Example:
       zcat greylist.dump.gz | greylist load
     """
-    broken: list[text_form.DumpError] = []
+    broken: list[dump_format.DumpError] = []
     report(load(settings, _until_broken(output.progress(file, "Loading"), broken)), as_json)
     if broken:
         raise click.ClickException(str(broken[0]))
 
 
 def _until_broken(
-    lines: Iterable[bytes], broken: list[text_form.DumpError]
+    lines: Iterable[bytes], broken: list[dump_format.DumpError]
 ) -> Iterator[tuple[bytes, bytes]]:
     """Yield the entries before the first broken line, which is put aside."""
     try:
-        yield from text_form.read(lines)
-    except text_form.DumpError as error:
+        yield from dump_format.read(lines)
+    except dump_format.DumpError as error:
         broken.append(error)
 
 

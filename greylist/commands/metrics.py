@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from greylist import __version__
-from greylist.commands.figures import Figures, gather
+from greylist.commands.report.statistics import Figures, gather
 from greylist.commands.stats import write_whole
 
 if TYPE_CHECKING:

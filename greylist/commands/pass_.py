@@ -12,11 +12,11 @@ from greylist import policy
 from greylist.addresses import parse_address
 from greylist.client import identify, organization
 from greylist.commands import output
-from greylist.commands.database import apply, opened
 from greylist.commands.entry import CLIENT, Entry, entry_of
 from greylist.commands.forget import choose
 from greylist.commands.list import show
 from greylist.commands.selection import Selection, selectors
+from greylist.commands.session import apply, opened
 from greylist.triplet import Triplet
 
 if TYPE_CHECKING:

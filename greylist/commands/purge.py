@@ -9,7 +9,7 @@ import click
 
 from greylist import policy
 from greylist.commands import output
-from greylist.commands.database import PAUSE, Pace, opened
+from greylist.commands.session import PAUSE, Pace, opened
 from greylist.store.berkeley import purge as purging
 
 if TYPE_CHECKING:

@@ -18,17 +18,17 @@ import click
 from greylist.addresses import parse_address
 from greylist.cli import configure
 from greylist.commands import output
-from greylist.commands.database import acting_as_owner, to_person
-from greylist.commands.figures import quantile
-from greylist.commands.maillog import Attempt, Reader
+from greylist.commands.logs.maillog import Attempt, Reader
+from greylist.commands.logs.simulation import Outcome, deliveries, play
+from greylist.commands.report.statistics import quantile
+from greylist.commands.session import acting_as_owner, to_person
 from greylist.commands.stats import QUANTILES
-from greylist.commands.timeline import Outcome, deliveries, play
 from greylist.filter import Filter
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from greylist.commands.timeline import Delivery
+    from greylist.commands.logs.simulation import Delivery
     from greylist.settings import Settings
 
 _PACKED: tuple[tuple[bytes, Any], ...] = (

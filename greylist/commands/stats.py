@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from greylist.commands import output
-from greylist.commands.figures import DELAYS, Figures, gather
+from greylist.commands.report.statistics import DELAYS, Figures, gather
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -46,7 +46,7 @@ def command(
     """
     figures = gather(settings)
     if html:
-        from greylist.commands.page import render
+        from greylist.commands.report.html import render
 
         write_whole(html, render(figures, top))
     elif as_json:

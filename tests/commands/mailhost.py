@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 from greylist import settings as settings_module
 from greylist.cli import cli
-from greylist.commands.database import opened
+from greylist.commands.session import opened
 
 NOW = 1_800_000_000
 SCRIPT = os.path.join(os.path.dirname(sys.executable), "greylist")

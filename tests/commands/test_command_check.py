@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from greylist.cli import cli
-from greylist.commands.check_whitelist import complaints
+from greylist.commands.check.whitelist import complaints
 from greylist.store.berkeley.record import SIZE, Record
 
 from .mailhost import NOW

@@ -14,14 +14,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from greylist.commands import text_form
-from greylist.commands.database import opened, to_person, walk
+from greylist.commands import dump_format
 from greylist.commands.load import merge
-from greylist.commands.scratch import Scratch
+from greylist.commands.session import opened, to_person, walk
 from greylist.store.berkeley.backup import _has_whole_log, snapshot
 from greylist.store.berkeley.locks import KernelLock
 from greylist.store.berkeley.permissions import lock_path
 from greylist.store.berkeley.store import BerkeleyStore
+from greylist.store.memory import Scratch
 
 from .mailhost import NOW, Host
 
@@ -37,17 +37,17 @@ PAIRS = st.dictionaries(st.binary(min_size=1, max_size=40), st.binary(min_size=1
 @given(PAIRS)
 def test_any_bytes_survive(pairs):
     """Reading what was written gives the same, one printable line an entry."""
-    lines = list(text_form.write(pairs.items()))
+    lines = list(dump_format.write(pairs.items()))
     assert len(lines) == len(pairs) + 2
     assert all(line.replace("\t", "").isprintable() for line in lines)
-    assert dict(text_form.read([line.encode() + b"\n" for line in lines])) == pairs
+    assert dict(dump_format.read([line.encode() + b"\n" for line in lines])) == pairs
 
 
 @given(st.lists(st.binary(max_size=40)))
 def test_any_text_is_read_or_refused(lines):
     """Any bytes are entries, or a DumpError; nothing else."""
-    with contextlib.suppress(text_form.DumpError):
-        assert all(key and value for key, value in text_form.read(lines))
+    with contextlib.suppress(dump_format.DumpError):
+        assert all(key and value for key, value in dump_format.read(lines))
 
 
 def test_a_dump_loads_as_it_was(host, tmp_path):

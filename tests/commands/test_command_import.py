@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from greylist.commands.foreign import Row, split, translate
+from greylist.commands.importers.foreign import Row, split, translate
 from greylist.settings import Settings
 
 from . import peers

@@ -12,7 +12,7 @@ import time
 
 import pytest
 
-from greylist.commands.maillog import Clock, Reader
+from greylist.commands.logs.maillog import Clock, Reader
 
 PACK = {".gz": gzip.compress, ".bz2": bz2.compress, ".xz": lzma.compress}
 START = calendar.timegm((2026, 11, 2, 10, 0, 0))

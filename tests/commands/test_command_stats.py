@@ -12,7 +12,7 @@ from unittest import mock
 
 import pytest
 
-from greylist.commands.figures import Figures
+from greylist.commands.report.statistics import Figures
 
 from .mailhost import NOW
 

@@ -15,13 +15,13 @@ import shutil
 import subprocess
 from typing import TYPE_CHECKING, Any
 
-from greylist.commands.finding import Finding
-from greylist.commands.postconf import EARLY, LATE, LISTS, Postfix, called, position
+from greylist.commands.check.postconf import EARLY, LATE, LISTS, Postfix, called, position
+from greylist.commands.check.report import Finding
 from greylist.settings import SettingsError, parse_time
 
 if TYPE_CHECKING:
-    from greylist.commands.finding import Findings
-    from greylist.commands.postconf import Service
+    from greylist.commands.check.postconf import Service
+    from greylist.commands.check.report import Findings
     from greylist.settings import Settings
 
 _GUARDS = frozenset(("reject_unauth_destination", "defer_unauth_destination", "reject"))

@@ -7,14 +7,14 @@ import re
 from typing import TYPE_CHECKING
 
 from greylist.commands import output
-from greylist.commands.database import acting_as_owner
-from greylist.commands.finding import Finding
+from greylist.commands.check.report import Finding
+from greylist.commands.session import acting_as_owner
 from greylist.whitelist.postgrey import client_rule, recipient_rule
 from greylist.whitelist.regex import Expressions
 from greylist.whitelist.whitelist import Line, Patterns, rule
 
 if TYPE_CHECKING:
-    from greylist.commands.finding import Findings
+    from greylist.commands.check.report import Findings
     from greylist.settings import Settings
     from greylist.whitelist.whitelist import Form
 

@@ -6,12 +6,12 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from greylist import policy
-from greylist.commands.scratch import Scratch
+from greylist.store.memory import Scratch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from greylist.commands.maillog import Attempt
+    from greylist.commands.logs.maillog import Attempt
     from greylist.policy import Decision
     from greylist.protocol import Request
     from greylist.settings import Settings

@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from greylist import settings as settings_module
-from greylist.commands import check_database, check_postfix, check_whitelist, output
-from greylist.commands.finding import Finding
+from greylist.commands import output
+from greylist.commands.check.database import examine as examine_database
+from greylist.commands.check.postfix import examine as examine_postfix
+from greylist.commands.check.report import Finding
+from greylist.commands.check.whitelist import examine as examine_whitelist
 from greylist.settings import Settings, SettingsError, logical_lines
 
 if TYPE_CHECKING:
-    from greylist.commands.finding import Findings
+    from greylist.commands.check.report import Findings
 
 
 @click.command("check", short_help="Look for what is wrong, and say what mends it.")
@@ -53,9 +56,9 @@ def examine(config: str | None, options: dict[str, Any], postfix: str | None) ->
         settings.check()
     except SettingsError as error:
         yield Finding("error", "settings", str(error), "Change that.")
-    yield from check_whitelist.examine(settings)
-    yield from check_database.examine(settings)
-    yield from check_postfix.examine(settings, postfix)
+    yield from examine_whitelist(settings)
+    yield from examine_database(settings)
+    yield from examine_postfix(settings, postfix)
 
 
 def show(findings: list[Finding]) -> None:

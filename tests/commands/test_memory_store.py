@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from greylist.commands.database import opened
-from greylist.commands.scratch import Overlay, Scratch
+from greylist.commands.session import opened
+from greylist.store.memory import Overlay, Scratch
 
 from .mailhost import Host, place
 

@@ -7,8 +7,8 @@ import time
 from typing import TYPE_CHECKING
 
 from greylist.commands import output
-from greylist.commands.database import acting_as_owner, opened, present, walk
-from greylist.commands.finding import Finding
+from greylist.commands.check.report import Finding
+from greylist.commands.session import acting_as_owner, opened, present, walk
 from greylist.store import StoreError
 from greylist.store.berkeley.environment import Damaged
 from greylist.store.berkeley.pages import check_file
@@ -18,7 +18,7 @@ from greylist.store.berkeley.record import SIZE, Record
 from greylist.triplet import Triplet
 
 if TYPE_CHECKING:
-    from greylist.commands.finding import Findings
+    from greylist.commands.check.report import Findings
     from greylist.settings import Settings
 
 LOW = 256 << 20

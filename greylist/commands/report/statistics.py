@@ -118,8 +118,8 @@ def gather(settings: Settings) -> Figures:
         StoreError: it cannot be used.
     """
     from greylist.commands import output
-    from greylist.commands.database import opened, walk
     from greylist.commands.entry import entries
+    from greylist.commands.session import opened, walk
 
     now = int(time.time())
     with opened(settings) as store:

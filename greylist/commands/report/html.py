@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections import Counter
     from collections.abc import Sequence
 
-    from greylist.commands.figures import Figures
+    from greylist.commands.report.statistics import Figures
 
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1c2430; --faint: #6b7685; --line: #d8dee6;

@@ -1,0 +1,1 @@
+"""Readers of what other greylisting services store."""

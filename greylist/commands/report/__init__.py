@@ -1,0 +1,1 @@
+"""Figures of the database and the log, and their page."""
