@@ -18,7 +18,7 @@ from __future__ import annotations
 from greylist.client import identify, organization
 from greylist.reply import deferral, header
 from greylist.sender import normalize
-from greylist.store.berkeley.purge import pay
+from greylist.store.berkeley.purge import purge_step
 from greylist.triplet import Triplet, key
 
 TYPE_CHECKING = False
@@ -267,7 +267,7 @@ class _Attempt:
         def stale(name: bytes, value: bytes) -> bool:
             return is_stale(name, value, entries, settings, now)
 
-        pay(entries, name, now, stale)
+        purge_step(entries, name, now, stale)
         return self.judge(triplet, stored, waiting=True)
 
     def again(self, name: bytes, before: Triplet) -> Decision:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from greylist.whitelist.prefilter import PATIENCE, Sieve, required
+from greylist.whitelist.prefilter import PATIENCE, Prefilter, required
 from greylist.whitelist.regex import Expressions
 from greylist.whitelist.whitelist import Line, Patterns
 
@@ -88,7 +88,7 @@ def test_sound(start, rest, subjects):
     likely = pattern.strip(b"^$").replace(b"\\.", b".").replace(b"[.]", b".")
     subjects += [likely, *[likely + subject for subject in subjects]]
     expressions = Expressions()
-    assert outcome(Sieve(), pattern, subjects) == outcome(expressions, pattern, subjects)
+    assert outcome(Prefilter(), pattern, subjects) == outcome(expressions, pattern, subjects)
     assert not (expressions.slow and required(pattern))
 
 
@@ -109,7 +109,7 @@ def test_order(lines, first):
 
 def test_many_lines_with_a_common_word():
     """A word of thousands of lines is enough for none of them."""
-    sieve = Sieve()
+    sieve = Prefilter()
     for number in range(5000):
         line = Line(b"@host%d\\.example\\.org$" % number)
         sieve.add(line, line)

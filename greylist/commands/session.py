@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from greylist.log import Log
 from greylist.store import StoreError
-from greylist.store.berkeley.patient import PatientLock
+from greylist.store.berkeley.locks import CommandLock
 from greylist.store.berkeley.permissions import check, group, import_all, lock_path, not_ours, user
 from greylist.store.berkeley.store import BerkeleyStore
 
@@ -52,7 +52,7 @@ def opened(settings: Settings, create: bool = False) -> Iterator[Store]:
         if not present(path) and not create and os.path.isdir(directory):
             raise StoreError(f"there is no database at {path} yet; the first request makes it")
         check(path)
-        lock = PatientLock(lock_path(path), PATIENCE)
+        lock = CommandLock(lock_path(path), PATIENCE)
         store = BerkeleyStore(path, lock, to_person(), settings.durable)
         try:
             yield store

@@ -51,7 +51,7 @@ def required(pattern: bytes) -> list[bytes]:
     return [word for word in text.translate(_WORDS_AND_GAPS).split() if word.isalnum()]
 
 
-class Sieve:
+class Prefilter:
     """Expressions about one attribute, compiled when a subject comes that one can match."""
 
     __slots__ = ("_expressions", "_lines", "_patience", "_required")

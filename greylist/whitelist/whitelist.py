@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from greylist.addresses import Networks
 from greylist.watched_file import File
-from greylist.whitelist.prefilter import Sieve
+from greylist.whitelist.prefilter import Prefilter
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ class Patterns:
     def __init__(self, text: bytes, form: Form = rule, path: str = "") -> None:
         """Args: text: the file's; form: how a line is read; path: the file's name."""
         self.errors: list[tuple[int, str]] = []
-        self._expressions: dict[bytes, Sieve] = {}
+        self._expressions: dict[bytes, Prefilter] = {}
         self._networks = Networks()
         for number, content in enumerate(text.split(b"\n"), 1):
             try:
@@ -100,7 +100,7 @@ class Patterns:
             return
         expressions = self._expressions.get(line.attribute)
         if expressions is None:
-            expressions = self._expressions[line.attribute] = Sieve()
+            expressions = self._expressions[line.attribute] = Prefilter()
         expressions.add(pattern, line)
 
     def match(self, subject: bytes, request: Request | None = None) -> Line | None:

@@ -16,7 +16,7 @@ from greylist.commands.output import duration, size
 from greylist.commands.selection import client_test, glob_test
 from greylist.settings import Settings
 from greylist.store import StoreError
-from greylist.store.berkeley.patient import PatientLock
+from greylist.store.berkeley.locks import CommandLock
 
 from .mailhost import NOW, SCRIPT
 
@@ -112,7 +112,7 @@ def test_a_held_lock_is_named(stocked, monkeypatch):
 
 def test_a_held_lock_is_waited_for_once(stocked):
     """Who could not have the lock in time does not wait for it again to leave."""
-    with mock.patch.object(PatientLock, "acquire", side_effect=StoreError("held")) as acquire:
+    with mock.patch.object(CommandLock, "acquire", side_effect=StoreError("held")) as acquire:
         assert "held" in stocked.run("list", code=3).stderr
     assert acquire.call_count == 1
 

@@ -298,7 +298,7 @@ def test_copies_are_bounded(house):
     """Of many damaged databases some are kept, and among them the first that has entries."""
     for _ in range(quarantine.COPIES + 3):
         fill(house, 5)
-        quarantine.set_aside(house.path)
+        quarantine.quarantine(house.path)
     copies = house.copies()
     assert len(copies) == quarantine.COPIES
     assert copies[0] == min(copies)
@@ -306,7 +306,7 @@ def test_copies_are_bounded(house):
     for copy in waiting:
         checker.salvage(house.path, copy, QuietLog())
     fill(house, 5)
-    newest = quarantine.set_aside(house.path)
+    newest = quarantine.quarantine(house.path)
     assert len(house.copies()) == quarantine.COPIES
     assert copies[0] not in house.copies()
     assert newest in house.copies()
@@ -315,7 +315,7 @@ def test_copies_are_bounded(house):
 def test_salvage_gives_up(house):
     """A copy whose salvage dies is not tried for ever."""
     fill(house, 5)
-    copy = quarantine.set_aside(house.path)
+    copy = quarantine.quarantine(house.path)
     for _ in range(quarantine.ATTEMPTS):
         assert quarantine.to_salvage(house.path) == [copy]
         quarantine.count_attempt(copy)
@@ -330,7 +330,7 @@ def test_salvage_on_a_slow_machine(house, monkeypatch):
         os.kill(os.getpid(), signal.SIGALRM)
 
     fill(house, 5)
-    quarantine.set_aside(house.path)
+    quarantine.quarantine(house.path)
     for _ in range(quarantine.ATTEMPTS + 1):
         with monkeypatch.context() as patch:
             patch.setattr(checker, "salvage", bitten)

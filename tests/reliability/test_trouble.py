@@ -19,8 +19,7 @@ import pytest
 from greylist.store import StoreError
 from greylist.store.berkeley import recovery
 from greylist.store.berkeley import store as berkeley
-from greylist.store.berkeley.locks import NAPS, YIELDS, KernelLock
-from greylist.store.berkeley.patient import PatientLock
+from greylist.store.berkeley.locks import NAPS, YIELDS, CommandLock, KernelLock
 from tests.reliability.corruption import mark_dirty
 from tests.reliability.harness import ask_until_answered, key, request
 
@@ -286,7 +285,7 @@ def test_a_child_holds_a_commands_lock(tmp_path):
     command = os.fork()
     if command == 0:
         os.close(writer)
-        PatientLock(str(path), 5).acquire()
+        CommandLock(str(path), 5).acquire()
         if os.fork() == 0:
             os.read(reader, 1)
         os._exit(0)

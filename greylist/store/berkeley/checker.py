@@ -139,9 +139,9 @@ def check_database(path: str, log: Log) -> None:
     elif code == -signal.SIGPROF:
         log.warning(f"check of {path}: not finished after {CPU_SECONDS} s of computing")
     elif code == _DAMAGED:
-        _store(path, log).set_aside("the check found it so", files)
+        _store(path, log).quarantine("the check found it so", files)
     elif _crashed(code):
-        _store(path, log).set_aside(f"reading it ends in signal {-code}", files)
+        _store(path, log).quarantine(f"reading it ends in signal {-code}", files)
 
 
 def _in_child(log: Log, function: Callable[[], None]) -> int:

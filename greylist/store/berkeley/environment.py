@@ -62,7 +62,7 @@ def identity(path: str) -> bytes:
     return b"%d,%d,%s" % (number, os.stat(home(path)).st_ino, unique)
 
 
-def keep(handle: Any) -> Any:
+def never_freed(handle: Any) -> Any:
     """Return a handle of libdb, whose destructor will never run."""
     _KEPT.append(handle)
     return handle
@@ -77,7 +77,7 @@ def open_environment(path: str, durable: bool, recover: bool = False) -> Any:
     flags = db.DB_INIT_MPOOL | db.DB_INIT_LOG | db.DB_INIT_TXN
     if recover:
         flags |= db.DB_CREATE | db.DB_RECOVER
-    environment = keep(db.DBEnv())
+    environment = never_freed(db.DBEnv())
     environment.set_cachesize(0, CACHE)
     environment.set_lg_max(LOG_FILE)
     environment.set_lg_bsize(LOG_FILE // 8)
@@ -94,7 +94,7 @@ def open_database(environment: Any, path: str, create: bool = False) -> Any:
     Raises:
         db.DBError: it cannot be.
     """
-    database = keep(db.DB(environment))
+    database = never_freed(db.DB(environment))
     flags = db.DB_AUTO_COMMIT
     if create:
         # Never for a file that exists: libdb would erase it after one bad read.

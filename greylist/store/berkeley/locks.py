@@ -1,4 +1,4 @@
-"""The filter's lock: flock(2), waited for in the kernel."""
+"""The lock of a database: flock(2), by filters in the kernel, by commands through filelock."""
 
 from __future__ import annotations
 
@@ -22,6 +22,9 @@ NAP = 0.0001
 """How often to look again before queueing in the kernel, first at once, then after so many
 seconds. A transaction is over in 15 µs, less than it takes to be woken up: with 32 busy filters
 the queue alone halves their throughput. With longer naps or more yields, some starve."""
+
+POLL = 0.005
+"""Seconds between two attempts of a command's lock."""
 
 
 class _TimedOut(StoreError):
@@ -77,6 +80,46 @@ class KernelLock:
     def release(self) -> None:
         """Let the next one have the lock."""
         fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+
+
+class CommandLock:
+    """A command's lock: the same flock(2) as the filter's, taken through filelock.
+
+    The filter waits in the kernel and would starve a slow poller, so this one asks often.
+    """
+
+    def __init__(self, path: str, timeout: float) -> None:
+        """Args: path: the lock file, which exists; timeout: the longest wait, in seconds."""
+        from filelock import FileLock  # 34 ms, which a filter must not pay
+
+        self._path = path
+        self._timeout = timeout
+        self._lock = FileLock(path, timeout=timeout, on_acquired=self._share)
+        self._shared = -1
+
+    def acquire(self) -> None:
+        """Wait for the lock.
+
+        Raises:
+            StoreError: it could not be had in time; the text names the holder.
+        """
+        from filelock import Timeout
+
+        try:
+            self._lock.acquire(poll_interval=POLL)
+        except Timeout:
+            raise StoreError(
+                f"{self._path}: still locked after {self._timeout:g} s by {holder(self._path)}"
+            ) from None
+
+    def _share(self, descriptor: int) -> None:
+        # In a child, filelock closes its own. That of a recovery has to hold the lock as well.
+        self._shared = os.dup(descriptor)
+
+    def release(self) -> None:
+        """Let the next one have the lock."""
+        os.close(self._shared)
+        self._lock.release()
 
 
 def _ring(signum: int, frame: FrameType | None) -> None:

@@ -48,7 +48,7 @@ def purge(entries: Entries, position: bytes, count: int, is_stale: IsStale) -> t
     return (found[-1][0] if len(found) == count else b""), len(stale)
 
 
-def pay(entries: Entries, name: bytes, now: int, is_stale: IsStale) -> None:
+def purge_step(entries: Entries, name: bytes, now: int, is_stale: IsStale) -> None:
     """Go a step on in return for a new entry, if it is one in EVERY or the first in a minute.
 
     Args:

@@ -24,7 +24,7 @@ _NOTE = "salvage"
 """The file in a copy that says how far its salvage has come: attempts, or ``done`` and what."""
 
 
-def set_aside(path: str, only_log: bool = False) -> str:
+def quarantine(path: str, only_log: bool = False) -> str:
     """Move the database and its environment, or its log, out of the way; return where they went.
 
     Raises:

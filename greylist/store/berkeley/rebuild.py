@@ -11,7 +11,7 @@ from greylist.store.berkeley.environment import (
     Damaged,
     db,
     home,
-    keep,
+    never_freed,
     open_database,
     open_environment,
 )
@@ -96,7 +96,7 @@ def _rescue(database: Any, logged: _Logged, directory: str) -> None:
     if all(position in logged for region in regions for position, _ in leaves(region)):
         return
     now = int(time.time())
-    transaction = keep(logged.environment.txn_begin())
+    transaction = never_freed(logged.environment.txn_begin())
     for region in regions:
         for key, value in scan(region):
             new = merged(key, value, database.get(key, None, transaction), now)

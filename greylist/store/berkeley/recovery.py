@@ -15,7 +15,7 @@ from greylist.store import StoreError
 from greylist.store.berkeley import checker
 from greylist.store.berkeley.environment import Damaged, db, home, identity
 from greylist.store.berkeley.permissions import not_ours, user
-from greylist.store.berkeley.quarantine import resume, set_aside, to_salvage
+from greylist.store.berkeley.quarantine import quarantine, resume, to_salvage
 from greylist.store.berkeley.rebuild import discard_log, prepare
 from greylist.store.berkeley.record import Record, boot_identity
 
@@ -55,7 +55,7 @@ _RESERVE = 16 << 20
 """Bytes of disk and of memory below which an error says nothing against the database."""
 
 
-def trouble(error: BaseException, path: str) -> str:
+def machine_fault(error: BaseException, path: str) -> str:
     """Return what is wrong with the machine, or nothing when the database is to blame."""
     number = error.args[0] if error.args else None
     if isinstance(number, int):
@@ -164,11 +164,11 @@ class Renewal:
                 damage = self._try(record)  # an error of the disk may have been a passing one
         if damage and swapped:
             # Perhaps a backup, or another host's: its pages name positions in another log.
-            aside = set_aside(self.path, only_log=True)
+            aside = quarantine(self.path, only_log=True)
             self.log.warning(f"{self.path} does not go with its log ({damage}): saved as {aside}")
             damage = self._try(record)
         if damage:
-            aside = set_aside(self.path)
+            aside = quarantine(self.path)
             self.log.warning(f"{self.path} is damaged ({damage}): saved as {aside}")
             self._begin(record)
             again = self._try(record)
@@ -248,7 +248,7 @@ def _in_child(path: str, function: Callable[[], None]) -> tuple[str, str]:
             code = 0
         except BaseException as error:  # noqa: BLE001 - whatever it is, the parent hears of it
             # A module that cannot be read says nothing against the database.
-            reason = str(error) if isinstance(error, ImportError) else trouble(error, path)
+            reason = str(error) if isinstance(error, ImportError) else machine_fault(error, path)
             text = ("trouble " + reason) if reason else f"damaged {describe(error)}"
             os.write(writer, text.encode(errors="replace")[:1000])
         finally:

@@ -11,7 +11,7 @@ from greylist.store.berkeley.environment import (
     CHECKPOINT_MINUTES,
     db,
     identity,
-    keep,
+    never_freed,
     open_database,
     open_environment,
 )
@@ -182,7 +182,7 @@ class BerkeleyStore:
                 result = self._call(function, transaction)
                 transaction.commit()
             except _ERRORS:
-                keep(transaction)
+                never_freed(transaction)
                 raise  # the record stays dirty: the environment has to be recovered
             self._count += 1
             if self._count >= CHECKPOINT_EVERY and not self._checkpoint():
@@ -275,7 +275,7 @@ class BerkeleyStore:
     def _give_up_if_hopeless(self, error: Exception, remedy: int) -> None:
         from greylist.store.berkeley import recovery
 
-        reason = recovery.trouble(error, self._path)
+        reason = recovery.machine_fault(error, self._path)
         if remedy > SET_ASIDE or reason:
             detail = recovery.describe(error)
             text = detail if reason in detail else f"{reason} ({detail})"
@@ -283,13 +283,13 @@ class BerkeleyStore:
         self._log.warning(f"{self._path}: {recovery.describe(error)}")
 
     def _abandon(self) -> None:
-        """Let go of stale handles, not closing them: see ``environment.keep``."""
+        """Let go of stale handles, not closing them: see ``environment.never_freed``."""
         self._environment = self._entries = None
         self._generations += 1
         if self._generations > GENERATIONS:
             raise StoreError(f"{self._path}: recovered {GENERATIONS} times under one filter")
 
-    def set_aside(self, reason: str, files: bytes) -> None:
+    def quarantine(self, reason: str, files: bytes) -> None:
         """Set the database aside, unless it is another one than that with this identity.
 
         Raises:
