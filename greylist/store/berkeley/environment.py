@@ -19,6 +19,9 @@ db = extension("bsddb3", "_pybsddb")
 CACHE = 4 << 20
 """Bytes of the cache that all filters share."""
 
+CACHE_REGION = "__db.003"
+"""The file of the cache, beside those of the environment and of the log's buffer."""
+
 LOG_FILE = 1 << 20
 """Bytes of one log file."""
 
@@ -104,3 +107,39 @@ def open_database(environment: Any, path: str, create: bool = False) -> Any:
     name = os.path.join("..", os.path.basename(path))
     database.open(name, dbtype=db.DB_BTREE, flags=flags, mode=0o600)
     return database
+
+
+def sync(path: str) -> None:
+    """See that a file is on the disk, or the names of the files in a directory.
+
+    Raises:
+        OSError: it cannot be.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def pack_replacement(key: bytes, value: bytes) -> str:
+    """Return what the log is told of a value that takes another's place.
+
+    Of such a change libdb logs the bytes that differ, and no key: with the page lost, so would
+    the value be.
+
+    replacement :== length of the key in decimal " " key value, each byte being a character; but
+    U+0100 for NUL, at which libdb would take the text for ended
+    """
+    return f"{len(key)} {(key + value).decode('latin-1')}".replace("\0", "\u0100")
+
+
+def unpack_replacement(text: bytes) -> tuple[bytes, bytes] | None:
+    """Return the key and the value of a replacement, or none if the text is of something else."""
+    size, _, entry = text.partition(b" ")
+    try:
+        whole = entry.decode().replace("\u0100", "\0").encode("latin-1")
+        length = int(size)
+    except ValueError:
+        return None
+    return (whole[:length], whole[length:]) if 0 < length < len(whole) else None

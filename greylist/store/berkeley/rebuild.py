@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import os
-import sys
 import time
 
 from greylist.store.berkeley.environment import (
     CACHE,
+    CACHE_REGION,
     Damaged,
     db,
     home,
     never_freed,
     open_database,
     open_environment,
+    sync,
 )
 from greylist.store.berkeley.pages import check_file, check_pages
+from greylist.store.berkeley.transaction_log import changes, log_files, number
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,10 +26,7 @@ if TYPE_CHECKING:
 _OLD = "old."
 """Before the name of a region of a generation that died."""
 
-_NO_CHANGES = {2, 11}
-"""The types of log records that recovery writes: DB___dbreg_register and DB___txn_ckp."""
-
-_REGIONS = {"__db.001": 2 << 20, "__db.002": 1 << 20, "__db.003": CACHE * 3 // 2}
+_REGIONS = {"__db.001": 2 << 20, "__db.002": 1 << 20, CACHE_REGION: CACHE * 3 // 2}
 """Bytes to which the files of the shared regions may grow: environment, log and cache."""
 
 _ROOM = 64 << 20
@@ -51,14 +50,14 @@ def prepare(path: str, durable: bool, new: bool = False) -> None:
     directory = home(path)
     exists = check_file(path)
     os.makedirs(directory, 0o700, exist_ok=True)
-    logs = [
-        int(name[4:]) for name in os.listdir(directory) if name[:4] == "log." and name[4:].isdigit()
-    ]
+    logs = log_files(directory)
     if logs and not exists:
         raise Damaged("a log without its database")
     _clear(path, exists)
     if exists and not logs:
         _forget_log(path)
+    for log in logs:
+        sync(log)  # libdb takes for granted that what it reads of the log is on the disk
     environment = open_environment(path, durable, recover=True)
     if exists and not os.path.lexists(path):
         if not new:
@@ -66,67 +65,53 @@ def prepare(path: str, durable: bool, new: bool = False) -> None:
         exists = False  # as it undid a creation that was not completed
     database = open_database(environment, path, create=not exists)
     database.get(b"")
-    _rescue(database, _Logged(environment, min(logs, default=0)), directory)
+    cache = os.path.join(directory, _OLD + CACHE_REGION)
+    if os.path.lexists(cache):
+        _rescue(environment, database, cache, first=number(logs[0]) if logs else 0)
     environment.txn_checkpoint(0, 0, db.DB_FORCE)
     database.close()
     environment.close()
     check_pages(path)
     _reserve(directory)
-    for name in _old_regions(directory):
-        _discard(name)
+    for name in os.listdir(directory):
+        if name.startswith(_OLD):
+            _discard(os.path.join(directory, name))
+    sync(directory)
+    sync(os.path.dirname(path))
 
 
-def _old_regions(directory: str) -> list[str]:
-    names = sorted(os.listdir(directory))
-    return [os.path.join(directory, name) for name in names if name.startswith(_OLD)]
-
-
-def _rescue(database: Any, logged: _Logged, directory: str) -> None:
+def _rescue(environment: Any, database: Any, cache: str, first: int) -> None:
     """Take over what the old cache knows of and the log does not.
 
     libdb takes the first unreadable record for the end of the log, so a damaged log silently
     loses what follows, and with it the end of a transaction that began before: if the log lacks
     the last change of any page, all pages are looked at. The dead process's own update, which
     was not answered, is rescued with the rest and does no harm.
+
+    Args:
+        environment: after its recovery.
+        database: opened in it.
+        cache: the file of the old region.
+        first: the number of the first log file before the recovery; what older ones had is in
+            the database.
     """
     from greylist.store.berkeley.merge import merged
     from greylist.store.berkeley.salvage import leaves, scan
 
-    regions = _old_regions(directory)
-    if all(position in logged for region in regions for position, _ in leaves(region)):
+    environment.log_flush()
+    logged = {position for log in log_files(os.path.dirname(cache)) for position in changes(log)}
+    if all(
+        position[0] < first or position in logged or not any(entries)
+        for position, entries in leaves(cache)
+    ):
         return
     now = int(time.time())
-    transaction = never_freed(logged.environment.txn_begin())
-    for region in regions:
-        for key, value in scan(region):
-            new = merged(key, value, database.get(key, None, transaction), now)
-            if new is not None:
-                database.put(key, new, transaction)
+    transaction = never_freed(environment.txn_begin())
+    for key, value in scan(cache):
+        new = merged(key, value, database.get(key, None, transaction), now)
+        if new is not None:
+            database.put(key, new, transaction)
     transaction.commit()
-
-
-class _Logged:
-    """The positions in the log at which the change of a page is recorded."""
-
-    def __init__(self, environment: Any, first: int) -> None:
-        """Args: first: the number of the first log file before the recovery."""
-        self.environment = environment
-        self.cursor = environment.log_cursor()
-        self.first = first
-        self.known: dict[tuple[int, int], bool] = {}
-
-    def __contains__(self, position: tuple[int, int]) -> bool:
-        if position not in self.known:
-            self.known[position] = position[0] < self.first or self._look(position)
-        return self.known[position]
-
-    def _look(self, position: tuple[int, int]) -> bool:
-        try:
-            found = self.cursor.set(position)
-        except (db.DBError, OverflowError):  # the latter for what only looks like a page
-            return False
-        # The recovery itself has written some since: a checkpoint, the names of the files.
-        return bool(found) and int.from_bytes(found[1][:4], sys.byteorder) not in _NO_CHANGES
 
 
 def _clear(path: str, exists: bool) -> None:

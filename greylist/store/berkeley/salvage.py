@@ -19,6 +19,7 @@ file of the environment, which holds pages newer than those on the disk, can be 
 
 from __future__ import annotations
 
+import io
 import re
 from struct import unpack_from
 
@@ -84,6 +85,12 @@ def _read(file: BinaryIO, position: int, size: int) -> bytes:
         return file.read(size)
     except OSError:  # a bad spot on the disk
         return b""
+
+
+def page_entries(image: bytes) -> Iterator[Entry]:
+    """Yield the entries of a leaf page, but for those that are on overflow pages."""
+    if len(image) >= _PAGE_MIN and image[_LEVEL_AT : _LEVEL_AT + 2] == b"\1\5":
+        yield from _leaf(io.BytesIO(), image, 0, 0)
 
 
 def _leaf(file: BinaryIO, data: bytes, base: int, position: int) -> Iterator[Entry]:

@@ -14,6 +14,7 @@ from greylist.store.berkeley.environment import (
     never_freed,
     open_database,
     open_environment,
+    pack_replacement,
 )
 from greylist.store.berkeley.permissions import lock_path
 from greylist.store.berkeley.record import SIZE, Record, boot_identity, share
@@ -58,17 +59,28 @@ GENERATIONS = 100
 class _Entries:
     """The database as one transaction sees it."""
 
-    __slots__ = ("database", "transaction")
+    __slots__ = ("absent", "database", "environment", "transaction")
 
-    def __init__(self, database: Any) -> None:
+    def __init__(self, environment: Any, database: Any) -> None:
+        self.environment = environment
         self.database = database
-        self.transaction: Any = None
+
+    def begin(self, transaction: Any) -> None:
+        """Go on in another transaction."""
+        self.transaction = transaction
+        self.absent: set[bytes] = set()
 
     def get(self, key: bytes) -> bytes | None:
         value: bytes | None = self.database.get(key, None, self.transaction)
+        if value is None:
+            self.absent.add(key)
         return value
 
     def put(self, key: bytes, value: bytes) -> None:
+        if key in self.absent:
+            self.absent.remove(key)
+        else:
+            self.environment.log_printf(pack_replacement(key, value), self.transaction)
         self.database.put(key, value, self.transaction)
 
     def delete(self, key: bytes) -> None:
@@ -193,7 +205,7 @@ class BerkeleyStore:
         return result
 
     def _call(self, function: Callable[[Entries], T], transaction: Any) -> T:
-        self._entries.transaction = transaction
+        self._entries.begin(transaction)
         try:
             return function(self._entries)
         except _ERRORS:
@@ -231,7 +243,8 @@ class BerkeleyStore:
         signal.alarm(WATCHDOG)
         try:
             self._environment = open_environment(self._path, self._durable)
-            self._entries = _Entries(open_database(self._environment, self._path))
+            database = open_database(self._environment, self._path)
+            self._entries = _Entries(self._environment, database)
         finally:
             signal.alarm(0)
         record.dirty = False
