@@ -151,7 +151,8 @@ def _checksum(lengths: bytes, body: bytes) -> int:
         _powers.reverse()
     before = int.from_bytes(lengths[:4], sys.byteorder)
     length = int.from_bytes(lengths[4:], sys.byteorder)
-    return sum(map(mul, body, _powers[-len(body) :])) & 0xFFFFFFFF ^ before ^ length
+    total: int = sum(map(mul, body, _powers[-len(body) :]))
+    return total & 0xFFFFFFFF ^ before ^ length
 
 
 def _field(body: bytes, at: int) -> bytes:
