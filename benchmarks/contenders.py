@@ -131,6 +131,7 @@ class Daemon(Contender):
         self, name: str, directory: str, user: str, address: str | tuple[str, int] = ""
     ) -> None:
         super().__init__(name, directory, address)
+        self.environment = dict(os.environ)
         account = pwd.getpwnam(user)
         os.chown(directory, account.pw_uid, account.pw_gid)
         self.user = user
@@ -143,6 +144,7 @@ class Daemon(Contender):
     def _start(self) -> None:
         subprocess.run(
             self.command(),
+            env=self.environment,
             check=True,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,

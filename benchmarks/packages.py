@@ -15,6 +15,7 @@ PACKAGES = {
     "postgrey": "/usr/sbin/postgrey",
     "sqlgrey": "/usr/sbin/sqlgrey",
     "libdbd-sqlite3-perl": "",
+    "libfaketime": "",
 }
 """A file of each package whose presence is looked for, where its name is not enough."""
 

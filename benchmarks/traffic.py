@@ -16,7 +16,7 @@ client_port=48126
 reverse_client_name={name}
 server_address=192.0.2.25
 server_port=25
-helo_name={name}
+helo_name={helo}
 sender={sender}
 recipient={recipient}
 recipient_count=0
@@ -26,7 +26,7 @@ size=12345
 etrn_domain=
 stress=
 sasl_method=
-sasl_username=
+sasl_username={user}
 sasl_sender=
 ccert_subject=
 ccert_issuer=
@@ -73,9 +73,22 @@ def request(number: int) -> bytes:
     client, sender, recipient = triplet(number)
     name = "mail-" + client.replace(".", "-") + ".example.net"
     instance = f"4f2.{number:08x}.0"
-    return _REQUEST.format(
-        client=client, name=name, sender=sender, recipient=recipient, instance=instance
-    ).encode()
+    return policy_request(
+        client=client,
+        name=name,
+        helo=name,
+        sender=sender,
+        recipient=recipient,
+        instance=instance,
+    )
+
+
+def policy_request(**attributes: str) -> bytes:
+    """Return a request: ``client``, ``name``, ``helo``, ``sender``, ``recipient``, ``instance``.
+
+    ``user`` is who has logged in, if somebody has.
+    """
+    return _REQUEST.format_map({"user": "", **attributes}).encode()
 
 
 def requests(count: int, first: int = 0) -> list[bytes]:

@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-import ipaddress
 import random
-import tomllib
-from pathlib import Path
 
 import pytest
 from memory import Memory
 
+from benchmarks.month.senders import FEW, SENDERS
 from greylist.policy import decide
 from greylist.settings import Settings
 
-SENDERS = tomllib.loads((Path(__file__).parent / "timelines" / "senders.toml").read_text())[
-    "sender"
-]
 RUNS = 100
 NOW = 1_790_000_000
 NEVER = 10**9
-FEW = 7
-"""Addresses of a sender whose number is not known: the most that the measurement saw."""
-
 MANY = 100
 """More than there are attempts: another one each time, the worst case."""
 
@@ -32,47 +24,22 @@ RULES = {
 }
 
 
-def seconds(text: str) -> int:
-    minutes, _, rest = text.partition(":")
-    return int(minutes) * 60 + int(rest)
-
-
-def schedule(sender) -> list[int]:
-    """Return the seconds of all attempts, the first at 0."""
-    times = [0, *map(seconds, sender["retries"].split())]
-    if "every" in sender:
-        step, end = seconds(sender["every"]), seconds(sender["until"])
-        times += range(times[-1] + step, end + 1, step)
-    return times
-
-
-def draw(sender, chance) -> str:
-    """Return an address of the sender's networks, all being equally likely."""
-    networks = [ipaddress.ip_network(text) for text in sender["networks"]]
-    (network,) = chance.choices(networks, weights=[each.num_addresses for each in networks])
-    return str(network[chance.randrange(network.num_addresses)])
-
-
 def attempts(sender, chance, unknown: int = FEW) -> list[tuple[int, dict[bytes, bytes]]]:
     """Return when each attempt comes, and its request.
 
     A sender whose number of addresses is not known has as many as given.
     """
-    times = schedule(sender)
-    number = sender["addresses"] or unknown
-    few = [draw(sender, chance) for _ in range(number)]
-    sources = few[: len(times)] if number == MANY else [chance.choice(few) for _ in times]
     return [
         (
             at,
             {
                 b"client_address": source.encode(),
-                b"client_name": sender["host"].format(n=source.replace(".", "-")[-6:]).encode(),
+                b"client_name": sender.host(source).encode(),
                 b"sender": b"joe@example.com",
                 b"recipient": b"jane@example.org",
             },
         )
-        for at, source in zip(times, sources, strict=True)
+        for at, source in zip(sender.times, sender.sources(chance, unknown), strict=True)
     ]
 
 
@@ -89,12 +56,12 @@ def delay(timeline, rule) -> int:
 
 def replay(unknown: int) -> dict[str, dict[str, list[int]]]:
     """Return the delays of every run, by rule and sender; the same chance for each rule."""
-    found = {rule: {sender["name"]: [] for sender in SENDERS} for rule in RULES}
-    for sender in SENDERS:
+    found = {rule: {name: [] for name in SENDERS} for rule in RULES}
+    for sender in SENDERS.values():
         for run in range(RUNS):
             timeline = attempts(sender, random.Random(run), unknown)
             for rule in RULES:
-                found[rule][sender["name"]].append(delay(timeline, rule))
+                found[rule][sender.name].append(delay(timeline, rule))
     return found
 
 
@@ -115,24 +82,24 @@ def summary(delays, rule) -> tuple[str, ...]:
 def test_sixteen_senders():
     """The data are 16 senders, each with its source and with times that go up."""
     assert len(SENDERS) == 16
-    for sender in SENDERS:
-        assert sender["source"]
-        times = schedule(sender)
-        assert times == sorted(set(times))
+    for sender in SENDERS.values():
+        assert sender.source
+        assert sender.times == sorted(set(sender.times))
 
 
 def test_ours_is_the_first_retry_after_the_delay(delays):
     """Whatever the pool, mail passes at the sender's first retry after the delay."""
-    for sender in SENDERS:
-        first = next(at for at in schedule(sender) if at >= 300)
-        assert set(delays["ours"][sender["name"]]) == {first}
+    for sender in SENDERS.values():
+        first = next(at for at in sender.times if at >= 300)
+        assert set(delays["ours"][sender.name]) == {first}
 
 
 def test_ours_is_never_later(delays):
     """No mail is later with our rule than by network, and none by network than by address."""
-    for sender in SENDERS:
-        name = sender["name"]
-        runs = zip(*(delays[rule][name] for rule in ("ours", "/24", "exact address")), strict=True)
+    for sender in SENDERS.values():
+        runs = zip(
+            *(delays[rule][sender.name] for rule in ("ours", "/24", "exact address")), strict=True
+        )
         assert all(ours <= network <= exact for ours, network, exact in runs)
 
 
@@ -158,10 +125,10 @@ def test_worst_case():
 
 def test_cost_of_recognising_a_pool():
     """A waiting triplet costs one record for its pool, and its retries from elsewhere none."""
-    for sender in SENDERS:
+    for sender in SENDERS.values():
         entries, settings = Memory(), Settings()
         for at, request in attempts(sender, random.Random(1)):
             decide(request, entries, settings, NOW + at)
         triplets = len(entries.triplets)
         pools = sum(name.startswith(b"/pool/") for name in entries)
-        assert (triplets, pools) == (1, 1), sender["name"]
+        assert (triplets, pools) == (1, 1), sender.name
