@@ -7,8 +7,8 @@ function of its arguments: no clock is read and no file is touched.
 Beside the triplets, these entries are stored; a triplet's key never starts with a slash:
 
 - ``/client/IDENTITY``: ``ctime/atime/count``, how many triplets of a client have passed.
-- ``/pool/DOMAIN/SENDER/RECIPIENT``: the client part of the triplet that stands for all clients
-  of this organisational domain.
+- ``/pool/DIGEST``: ``ctime/atime/count``, the triplet that stands for all clients of an
+  organisational domain; the digest is of the domain, the sender and the recipient.
 - ``/instance/INSTANCE``: when the message got its header.
 - ``/purge``: how far the purging of old entries has come.
 """
@@ -19,7 +19,17 @@ from greylist.client import identify, organization
 from greylist.reply import deferral, header
 from greylist.sender import normalize
 from greylist.store.berkeley.purge import purge_step
-from greylist.triplet import Triplet, key
+from greylist.triplet import (
+    CLIENT,
+    INSTANCE,
+    POOL,
+    Triplet,
+    client_key,
+    instance_key,
+    key,
+    pool_key,
+    whole_key,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,10 +45,6 @@ PASS = b"dunno"
 
 HOUR = 3600
 DAY = 86400
-
-_CLIENT = b"/client/"
-_POOL = b"/pool/"
-_INSTANCE = b"/instance/"
 
 
 class Decision:
@@ -128,7 +134,7 @@ def state_of(name: bytes, value: bytes, settings: Settings, now: int) -> str:
     ``other`` is what is about no triplet and no trusted client. A triplet that a request would
     ignore, since it does not parse, is expired.
     """
-    client = name.startswith(_CLIENT)
+    client = name.startswith(CLIENT)
     if name.startswith(b"/") and not client:
         return "other"
     try:
@@ -144,13 +150,12 @@ def state_of(name: bytes, value: bytes, settings: Settings, now: int) -> str:
     return "waiting" if triplet.is_waiting(settings.delay) else "passed"
 
 
-def is_stale(name: bytes, value: bytes, entries: Entries, settings: Settings, now: int) -> bool:
+def is_stale(name: bytes, value: bytes, settings: Settings, now: int) -> bool:
     """Return whether an entry is of no more use and can be deleted."""
-    if name.startswith(_POOL):
-        rest = name[len(_POOL) :].partition(b"/")[2]
-        return entries.get(value + b"/" + rest) is None
-    if name.startswith(_INSTANCE):
+    if name.startswith(INSTANCE):
         return not (value.isdigit() and len(value) <= 20 and abs(now - int(value)) <= DAY)
+    if name.startswith(POOL):
+        name = name[len(POOL) :].lstrip(b"/")  # what expires is the triplet that is stored there
     return state_of(name, value, settings, now) == "expired"
 
 
@@ -180,7 +185,7 @@ class _Attempt:
         """Return the decision for a trusted client, otherwise nothing."""
         if not self.settings.auto_whitelist:
             return None
-        name = _CLIENT + self.client.lower()
+        name = client_key(self.client)
         found = self.entries.get(name)
         if found is None or state_of(name, found, self.settings, self.now) != "trusted":
             return None
@@ -196,7 +201,7 @@ class _Attempt:
         """Count a triplet of the client's that has passed, at most one an hour."""
         if not self.settings.auto_whitelist:
             return
-        name = _CLIENT + self.client.lower()
+        name = client_key(self.client)
         found = self.entries.get(name)
         if found is None or state_of(name, found, self.settings, self.now) == "expired":
             self.entries.put(name, Triplet(self.now, count=1).pack())
@@ -227,10 +232,16 @@ class _Attempt:
 
     def key(self) -> bytes:
         """Return the triplet's key."""
+        return key(self.client, self.sender(), self.request[b"recipient"])
+
+    def pool_key(self, domain: bytes) -> bytes:
+        """Return the key of the triplet that stands for all clients of a domain."""
+        return pool_key(domain, self.sender(), self.request[b"recipient"])
+
+    def sender(self) -> bytes:
+        """Return the sender as it stands in a key."""
         sender = self.request.get(b"sender", b"")
-        if self.settings.normalize_sender:
-            sender = normalize(sender)
-        return key(self.client, sender, self.request[b"recipient"])
+        return normalize(sender) if self.settings.normalize_sender else sender
 
     def recall(self, found: bytes | None) -> tuple[Triplet | None, str]:
         """Return the stored triplet, or nothing and a warning when it is of no use."""
@@ -247,13 +258,14 @@ class _Attempt:
 
     def others(self, name: bytes, domain: bytes) -> Iterator[tuple[bytes, bytes]]:
         """Yield the keys under which a triplet may be that is not under its own; and its pool."""
-        sender = self.request.get(b"sender", b"")
-        original = key(self.request[b"client_address"], sender, self.request[b"recipient"])
+        sender, recipient = self.request.get(b"sender", b""), self.request[b"recipient"]
+        original = whole_key(self.request[b"client_address"], sender, recipient)
         if original != name:
             yield original, b""  # as greylist.pl stored it, or we with other settings
-        member = self.entries.get(_index(name, domain)) if domain else None
-        if member is not None:
-            yield member + b"/" + name.partition(b"/")[2], domain
+        if b"~" in name:
+            yield whole_key(self.client, self.sender(), recipient), b""  # as version 0.1 stored it
+        if domain:
+            yield self.pool_key(domain), domain
 
     def first(self, name: bytes, domain: bytes) -> Decision:
         """Return the decision on a first attempt, and store it; it pays for some purging."""
@@ -262,10 +274,10 @@ class _Attempt:
         stored = triplet.pack()
         entries.put(name, stored)
         if domain:
-            entries.put(_index(name, domain), name.partition(b"/")[0])
+            entries.put(self.pool_key(domain), stored)
 
         def stale(name: bytes, value: bytes) -> bool:
-            return is_stale(name, value, entries, settings, now)
+            return is_stale(name, value, settings, now)
 
         purge_step(entries, name, now, stale)
         return self.judge(triplet, stored, waiting=True)
@@ -275,7 +287,21 @@ class _Attempt:
         triplet = before.again(self.now)
         stored = triplet.pack()
         self.entries.put(name, stored)
-        return self.judge(triplet, stored, before.is_waiting(self.settings.delay))
+        delay = self.settings.delay
+        waiting, new_day = before.is_waiting(delay), before.last_seen // DAY != self.now // DAY
+        if not triplet.is_waiting(delay) and (waiting or new_day) and not name.startswith(POOL):
+            waiting = self.share(stored) and waiting
+        return self.judge(triplet, stored, waiting)
+
+    def share(self, stored: bytes) -> bool:
+        """Store a triplet that has passed for its domain; return whether none has passed there."""
+        domain = organization(self.request) if self.settings.pool == "network" else b""
+        if not domain:
+            return True
+        name = self.pool_key(domain)
+        before, _ = self.recall(self.entries.get(name))
+        self.entries.put(name, stored)
+        return before is None or before.is_waiting(self.settings.delay)
 
     def judge(self, triplet: Triplet, stored: bytes, waiting: bool) -> Decision:
         """Return the decision on a triplet, this attempt included, that was waiting or not."""
@@ -304,13 +330,8 @@ class _Attempt:
             return PASS
         instance = self.request.get(b"instance")
         if instance:
-            name = _INSTANCE + instance
+            name = instance_key(instance)
             if self.entries.get(name) is not None:
                 return PASS
             self.entries.put(name, b"%d" % self.now)
         return header(age, self.settings, self.now)
-
-
-def _index(name: bytes, domain: bytes) -> bytes:
-    """Return the key under which a domain's clients find the triplet of this key."""
-    return _POOL + domain + b"/" + name.partition(b"/")[2]

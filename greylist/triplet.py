@@ -1,8 +1,12 @@
 """One greylist entry: ``ctime/atime/count`` under ``client/sender/recipient``.
 
-key   :== client "/" sender "/" recipient, in ASCII lower case
+key   :== client "/" sender "/" recipient, in ASCII lower case, of at most KEY_MAX bytes
 value :== ctime "/" atime "/" count, decimal
 
+A client chooses how long its addresses are, so in a key that would be too long, a long part is
+clipped, and a digest of the whole part stands for what is left out:
+
+part  :== text | beginning "~" digest end
 ctime is the time of the first attempt and atime that of the last one, in seconds since the
 epoch, with 0 for no second attempt yet; count is the number of attempts after the first.
 The text is that of the original ``greylist.pl``, whose databases can be used as they are.
@@ -10,7 +14,31 @@ The text is that of the original ``greylist.pl``, whose databases can be used as
 
 from __future__ import annotations
 
-_SLASH, _PERCENT = b"/%"
+CLIENT = b"/client/"
+POOL = b"/pool/"
+INSTANCE = b"/instance/"
+"""How the keys of other entries begin; a triplet's never starts with a slash."""
+
+_SLASH, _PERCENT, _TILDE = b"/%~"
+
+KEY_MAX = 84
+"""Bytes of a triplet's key. With the entry of its pool, an attempt takes at most 300 bytes of the
+file, in whatever order the keys come: libdb leaves pages half empty when they ascend."""
+
+CLIENT_MAX = 40
+"""Bytes of a client: the longest IPv6 address has 39; a domain may have 253."""
+
+INSTANCE_MAX = 40
+"""Bytes of a message's instance: Postfix' own have about 20."""
+
+_DIGEST = 6
+"""Bytes of the digest of a clipped part: more than enough, since all else in the key is the same
+when two are compared."""
+
+_POOL_DIGEST = 8
+"""Bytes of the digest that is the key of a pool's triplet."""
+
+_HEX = b"0123456789abcdef"
 
 
 class Triplet:
@@ -71,17 +99,87 @@ def key(client: bytes, sender: bytes, recipient: bytes) -> bytes:
     The recipient comes last and may contain slashes. A slash in the two other parts becomes
     ``%2f``, so that no sender can be made up whose key is another triplet's.
     """
+    whole = whole_key(client, sender, recipient)
+    # What looks like a clipped part is clipped itself: no sender can be made up to look like one.
+    return _bounded(whole) if len(whole) > KEY_MAX or _TILDE in whole else whole
+
+
+def whole_key(client: bytes, sender: bytes, recipient: bytes) -> bytes:
+    """Return the key of a triplet with nothing clipped, as the original and version 0.1 have it."""
     return b"%s/%s/%s" % (_escape(client), _escape(sender), recipient.lower())
 
 
+def client_key(client: bytes) -> bytes:
+    """Return the key of the entry of a client: how many of its triplets have passed."""
+    return CLIENT + clip(client.lower(), CLIENT_MAX)
+
+
+def pool_key(domain: bytes, sender: bytes, recipient: bytes) -> bytes:
+    """Return the key of the triplet that stands for all clients of an organisational domain."""
+    return POOL + _blake2(whole_key(domain, sender, recipient), _POOL_DIGEST)
+
+
+def instance_key(instance: bytes) -> bytes:
+    """Return the key of the entry of a message that has its header."""
+    return INSTANCE + clip(instance, INSTANCE_MAX)
+
+
 def split_key(text: bytes) -> tuple[bytes, bytes, bytes]:
-    """Return the client, sender and recipient of a key.
+    """Return the client, sender and recipient of a key, clipped where it has them so.
 
     Raises:
         ValueError: the text is not a triplet's key.
     """
     client, sender, recipient = text.split(b"/", 2)
     return _unescape(client), _unescape(sender), recipient
+
+
+def stands_for(stored: bytes, part: bytes) -> bool:
+    """Return whether a part that ``split_key`` returned is the clipped form of this one."""
+    digest = _digest_in(stored)
+    return bool(digest) and digest in {_digest(part.lower()), _digest(_escape(part))}
+
+
+def clip(part: bytes, size: int) -> bytes:
+    """Return a part of a key in at most ``size`` bytes, of which a clipped one needs 13.
+
+    The beginning and the domain stay readable, as far as there is room for them.
+    """
+    if len(part) <= size and not _digest_in(part):
+        return part
+    room = size - 1 - 2 * _DIGEST
+    local, at, domain = part.rpartition(b"@")
+    end = (at + domain)[-(room - room // 4) :] if room else b""
+    beginning = part[: room - len(end)] if local else part[: room // 4]
+    # The only tilde is the one before the digest.
+    return b"%s~%s%s" % (beginning.replace(b"~", b"-"), _digest(part), end.replace(b"~", b"-"))
+
+
+def _bounded(whole: bytes) -> bytes:
+    """Return a key in at most KEY_MAX bytes: half of the room is each address' at least."""
+    client, sender, recipient = whole.split(b"/", 2)
+    client = clip(client, CLIENT_MAX)
+    room = KEY_MAX - len(client) - 2
+    sender = clip(sender, max(room - len(recipient), room // 2))
+    return b"%s/%s/%s" % (client, sender, clip(recipient, room - len(sender)))
+
+
+def _digest(part: bytes) -> bytes:
+    return _blake2(part, _DIGEST).hex().encode()
+
+
+def _blake2(text: bytes, size: int) -> bytes:
+    # Not by hashlib, which loads OpenSSL; late, as known mail of ordinary length needs none.
+    from _blake2 import blake2b
+
+    digest: bytes = blake2b(text, digest_size=size).digest()
+    return digest
+
+
+def _digest_in(part: bytes) -> bytes:
+    """Return the digest in a clipped part, or nothing if it is a whole one."""
+    digest = part.partition(b"~")[2][: 2 * _DIGEST]
+    return digest if len(digest) == 2 * _DIGEST and not digest.strip(_HEX) else b""
 
 
 def _escape(part: bytes) -> bytes:

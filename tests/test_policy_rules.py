@@ -12,7 +12,7 @@ from greylist import __version__, policy
 from greylist.policy import decide, is_stale, state_of
 from greylist.settings import Settings, SettingsError
 from greylist.store.berkeley.purge import purge
-from greylist.triplet import Triplet
+from greylist.triplet import Triplet, pool_key
 
 NOW = 1_790_000_000
 HOUR = 3600
@@ -103,6 +103,7 @@ def test_no_request_can_forge_an_entry():
 FIRST = request(b"198.51.100.1", b"mail-a1.google.com")
 SECOND = request(b"203.0.113.9", b"mail-b7.google.com")
 THIRD = request(b"192.0.2.9", b"mail-c9.google.com")
+POOLED = pool_key(b"google.com", b"a@example.com", b"b@example.org")
 
 
 def test_retry_from_elsewhere_in_the_pool():
@@ -122,7 +123,7 @@ def test_cost_of_a_pool():
     entries = Memory()
     verdicts([(0, FIRST)], entries)
     extra = {name: value for name, value in entries.items() if name.startswith(b"/pool/")}
-    assert extra == {b"/pool/google.com/a@example.com/b@example.org": b"198.51.100.0"}
+    assert extra == {POOLED: b"%d/0/0" % NOW}
     before = set(entries)
     verdicts([(400, SECOND)], entries, auto_whitelist="0")
     assert set(entries) == before
@@ -172,15 +173,25 @@ def test_pool_after_expiry():
     late = 3 * DAY
     steps = [(0, FIRST), (late, SECOND), (late + 400, THIRD)]
     assert verdicts(steps, entries)[1:] == ["new", "triplet found, delay=400, pool=google.com"]
-    assert entries[b"/pool/google.com/a@example.com/b@example.org"] == b"203.0.113.0"
+    assert entries[POOLED] == b"%d/%d/1" % (NOW + late, NOW + late + 400)
 
 
-def test_pool_that_points_nowhere():
-    """A pool's record whose triplet is gone, or of no use, is overwritten."""
+@pytest.mark.parametrize("value", [b"nonsense", b"198.51.100.0"])
+def test_pool_of_no_use(value):
+    """A pool's entry that is no triplet is overwritten."""
     entries = Memory()
-    verdicts([(0, FIRST)], entries)
-    entries[b"198.51.100.0/a@example.com/b@example.org"] = b"nonsense"
-    assert verdicts([(1, SECOND), (401, THIRD)], entries)[1].startswith("triplet found, delay=400")
+    entries[POOLED] = value
+    assert verdicts([(0, SECOND), (400, THIRD)], entries)[1].startswith("triplet found, delay=400")
+
+
+def test_pool_hears_of_a_pass():
+    """What has passed from one network of a domain passes from the others while it is used."""
+    entries = Memory()
+    days = [(day * DAY, FIRST) for day in range(1, 40)]
+    steps = [(0, FIRST), (400, FIRST), (401, SECOND), *days, (40 * DAY, THIRD)]
+    found = verdicts(steps, entries, auto_whitelist="0")
+    assert found[1:3] == ["triplet found, delay=400", "triplet found, pool=google.com"]
+    assert found[-1] == "triplet found, pool=google.com"
 
 
 # Expiry
@@ -234,8 +245,8 @@ def test_states():
     assert state_of(b"/client/192.0.2.0", b"%d/0/9" % NOW, off, NOW) == "other"
 
 
-def stale_in(entries):
-    return lambda name, value: is_stale(name, value, entries, settings(), NOW)
+def stale(name, value):
+    return is_stale(name, value, settings(), NOW)
 
 
 def test_purge_deletes_what_has_expired():
@@ -246,7 +257,8 @@ def test_purge_deletes_what_has_expired():
         b"a/waiting/x": b"%d/0/0" % (NOW - DAY),
         b"a/future/x": b"%d/0/0" % (NOW + 400 * DAY),
         b"a/seen-in-future/x": b"%d/%d/3" % (NOW - 90 * DAY, NOW + 400 * DAY),
-        b"/pool/example.com/passed/x": b"a",
+        b"/pool/12345678": b"%d/%d/1" % (NOW - 30 * DAY, NOW - 20 * DAY),
+        b"/pool//client/": b"%d/0/0" % (NOW - DAY),
         b"/client/a": b"%d/%d/7" % (NOW - 90 * DAY, NOW - DAY),
         b"/instance/1.2": b"%d" % (NOW - 100),
         b"/purge": b"%d/%d/a" % (NOW, NOW),
@@ -256,7 +268,9 @@ def test_purge_deletes_what_has_expired():
         b"a/late/x": b"%d/0/0" % (NOW - 3 * DAY),
         b"b/old/x": b"%d/%d/5" % (NOW - 90 * DAY, NOW - 36 * DAY),
         b"b/nonsense/x": b"nonsense",
-        b"/pool/example.com/missing/x": b"a",
+        b"/pool/87654321": b"%d/0/0" % (NOW - 3 * DAY),
+        b"/pool//other/1": b"%d/0/0" % (NOW - 3 * DAY),
+        b"/pool/example.com/of version 0.1/x": b"192.0.2.0",
         b"/client/b": b"%d/%d/7" % (NOW - 90 * DAY, NOW - 36 * DAY),
         b"/instance/1.1": b"%d" % (NOW - 2 * DAY),
         b"/instance/1.3": b"nonsense",
@@ -264,7 +278,7 @@ def test_purge_deletes_what_has_expired():
     }
     entries.update(kept)
     entries.update(gone)
-    position, deleted = purge(entries, b"", 100, stale_in(entries))
+    position, deleted = purge(entries, b"", 100, stale)
     assert (position, deleted) == (b"", len(gone))
     assert entries == kept
 
@@ -277,7 +291,7 @@ def test_purge_in_steps():
         entries[b"%03d/a/b" % number] = b"%d/0/0" % (NOW - old)
     position, steps, deleted = b"", 0, 0
     while True:
-        position, count = purge(entries, position, 7, stale_in(entries))
+        position, count = purge(entries, position, 7, stale)
         steps += 1
         deleted += count
         if not position:

@@ -6,7 +6,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from greylist.triplet import Triplet, key, split_key
+from greylist.triplet import (
+    CLIENT_MAX,
+    INSTANCE_MAX,
+    KEY_MAX,
+    Triplet,
+    client_key,
+    clip,
+    instance_key,
+    key,
+    split_key,
+    stands_for,
+    whole_key,
+)
 
 NUMBERS = st.integers(0, 10**11)
 
@@ -50,3 +62,50 @@ def test_keys_do_not_collide(one, other):
 def test_lower_case_is_ascii():
     """Only ASCII letters are lower-cased: the rest may be of any encoding."""
     assert key(b"X", "É".encode(), b"\xc9") == b"x/" + "É".encode() + b"/\xc9"
+
+
+LONG_PARTS = st.one_of(
+    st.binary(max_size=520),
+    st.text("ab~0%25f/@.", max_size=60).map(str.encode),
+    st.builds(
+        bytes.__mul__, st.sampled_from([b"a", b"@", b"/", b"~", b"x@y."]), st.integers(0, 512)
+    ),
+)
+
+
+@given(st.tuples(LONG_PARTS, LONG_PARTS, LONG_PARTS), st.tuples(LONG_PARTS, LONG_PARTS, LONG_PARTS))
+def test_keys_are_bounded(one, other):
+    """However long the parts are, the key is short, and theirs alone."""
+    lower = [tuple(part.lower() for part in parts) for parts in (one, other)]
+    assert len(key(*one)) <= KEY_MAX
+    assert (key(*one) == key(*other)) == (lower[0] == lower[1])
+    for stored, part in zip(split_key(key(*one)), lower[0], strict=True):
+        assert stored == part or stands_for(stored, part)
+    assert len(client_key(one[0])) <= len(b"/client/") + CLIENT_MAX
+    assert len(instance_key(one[0])) <= len(b"/instance/") + INSTANCE_MAX
+
+
+def test_clipped_parts_stay_readable():
+    """Of a long address the beginning and the domain are there, and the form never changes."""
+    long = b"bounces+0123456789-abcdef-%s@mail.example.com" % (b"x" * 400)
+    sender = b"bounces+0123456789-abcdef-xx~cbc3bf5b0343@mail.example.com"
+    assert key(b"192.0.2.0", long, b"bob@example.org") == b"192.0.2.0/%s/bob@example.org" % sender
+    domain = b"a@" + b"example." * 40
+    parts = split_key(key(b"192.0.2.0", domain, b"b" * 500))
+    assert parts[1:] == (
+        b"a@exa~4473dede3f87e.example.example.",
+        b"bbbbbb~0e30e009ca72" + b"b" * 18,
+    )
+    assert (
+        clip(b"mx." * 50 + b"example.com", CLIENT_MAX)
+        == b"mx.mx.~6ce5bb9af084.mx.mx.mx.example.com"
+    )
+
+
+@pytest.mark.parametrize("part", [b"a~b@example.com", b"~", b"a~0123456789a@example.com"])
+def test_tildes(part):
+    """A tilde is as good as any other character; only what looks like a digest is clipped."""
+    assert key(b"192.0.2.0", part, part) == whole_key(b"192.0.2.0", part, part)
+    clipped = clip(b"x" * 500, 40)
+    assert split_key(key(b"192.0.2.0", clipped, b"b"))[1] != clipped
+    assert not stands_for(part, part)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from greylist import policy
-from greylist.triplet import Triplet, split_key
+from greylist.triplet import CLIENT, Triplet, split_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -14,8 +14,6 @@ if TYPE_CHECKING:
 
 STATES = ("waiting", "passed", "trusted", "expired")
 """What an entry may be; all else is the policy's own bookkeeping and not shown."""
-
-CLIENT = b"/client/"
 
 
 class Entry(NamedTuple):

@@ -12,12 +12,12 @@ from greylist import policy
 from greylist.addresses import parse_address
 from greylist.client import identify, organization
 from greylist.commands import output
-from greylist.commands.entry import CLIENT, Entry, entry_of
+from greylist.commands.entry import Entry, entry_of
 from greylist.commands.forget import choose
 from greylist.commands.list import show
 from greylist.commands.selection import Selection, selectors
 from greylist.commands.session import apply, opened
-from greylist.triplet import Triplet
+from greylist.triplet import Triplet, client_key
 
 if TYPE_CHECKING:
     from typing import Any
@@ -92,7 +92,7 @@ def _trust(settings: Settings, address: str, now: int, dry_run: bool) -> Entry:
     """Trust a client as if enough of its triplets had passed."""
     if not settings.auto_whitelist:
         raise click.UsageError("auto_whitelist is 0: add the client to the whitelist's file")
-    key = CLIENT + _client(os.fsencode(address), settings).lower()
+    key = client_key(_client(os.fsencode(address), settings))
     value = Triplet(now, count=settings.auto_whitelist).pack()
 
     def put(entries: Entries) -> None:

@@ -57,7 +57,7 @@ def _step(
 ) -> Callable[[Entries], tuple[bytes, int]]:
     def step(entries: Entries) -> tuple[bytes, int]:
         def is_stale(key: bytes, value: bytes) -> bool:
-            return policy.is_stale(key, value, entries, settings, now)
+            return policy.is_stale(key, value, settings, now)
 
         return purging.purge(entries, position, count, is_stale)
 

@@ -12,7 +12,9 @@ import click
 
 from greylist.commands import output
 from greylist.commands.entry import STATES
+from greylist.sender import normalize
 from greylist.settings import SettingsError, parse_time
+from greylist.triplet import stands_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -83,11 +85,13 @@ def glob_test(pattern: str) -> Test:
     """Return whether a text matches a shell's pattern; upper and lower case are the same.
 
     ``<>`` stands for the null sender, and ``\\xHH`` for a byte, as list shows it. Without ``*``,
-    ``?`` or ``[`` the whole text must match.
+    ``?`` or ``[`` the whole text must match, or be the clipped form of the pattern.
     """
-    text = "" if pattern == "<>" else os.fsdecode(output.untext(os.fsencode(pattern)))
-    translated = fnmatch.translate(text).encode("utf-8", "surrogateescape")
-    return re.compile(translated, re.IGNORECASE | re.DOTALL).match
+    address = b"" if pattern == "<>" else output.untext(os.fsencode(pattern))
+    translated = fnmatch.translate(os.fsdecode(address)).encode("utf-8", "surrogateescape")
+    match = re.compile(translated, re.IGNORECASE | re.DOTALL).match
+    forms = {address, normalize(address)}
+    return lambda text: match(text) or any(stands_for(text, form) for form in forms)
 
 
 def client_test(pattern: str, settings: Settings) -> Test:

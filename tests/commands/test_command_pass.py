@@ -118,6 +118,7 @@ def test_purge_deletes_what_has_expired(host):
         b"a/b/f": b"broken",
         b"/client/192.0.3.0": b"%d/0/5" % (NOW - 36 * DAY),
         b"/pool/example.com/x/y": b"192.0.2.0",
+        b"/pool/12345678": b"%d/0/0" % (NOW - 3 * DAY),
     }
     many = {b"x/%d/y" % number: b"%d/0/0" % (NOW - 9 * DAY) for number in range(500)}
     host.put(kept | gone | many)

@@ -25,7 +25,7 @@ from greylist.addresses import network, parse_address
 from greylist.sender import normalize
 from greylist.store.berkeley.environment import Damaged, db
 from greylist.store.berkeley.pages import check_file
-from greylist.triplet import Triplet, key
+from greylist.triplet import Triplet, client_key, key
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -223,7 +223,7 @@ def client(address: bytes, count: int, last: int, settings: Settings) -> Row:
     if not (count and last):
         return Row("unknown")
     identity = network(address, settings.ipv4_prefix, settings.ipv6_prefix)
-    return Row("clients", b"/client/" + identity.lower(), Triplet(last, count=count).pack())
+    return Row("clients", client_key(identity), Triplet(last, count=count).pack())
 
 
 def sqlgrey(path: str, settings: Settings) -> Iterator[Row]:
