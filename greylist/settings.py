@@ -197,8 +197,8 @@ SETTINGS = (
             "How many triplets of a client have to pass, one an hour counting, before it is "
             "trusted; 0 for never."),
     Setting("normalize_sender", "yes", _yes_or_no,
-            "Leave out of a sender what changes from mail to mail: BATV and SRS tags, numbers, "
-            "extensions."),
+            "Leave out of a sender what a machine changes from mail to mail: BATV and SRS tags, "
+            "numbers behind bounces and the like, extensions."),
     Setting("whitelist_clients", "", _paths,
             "Files of clients that are never greylisted, in postgrey's form."),
     Setting("whitelist_recipients", "", _paths,
