@@ -13,7 +13,7 @@ import time
 import pytest
 from bsddb3 import db
 
-from greylist.store.berkeley import checker, merge, quarantine, salvage
+from greylist.store.berkeley import checker, due, merge, quarantine, salvage
 from greylist.store.berkeley.environment import home
 from tests.reliability.corruption import DEFER, PASS, mark_dirty, settle
 from tests.reliability.harness import QuietLog, ask_until_answered, key, request
@@ -100,12 +100,15 @@ def test_killed_check(house):
 
 
 def test_one_check_in_ten_minutes(house):
-    """A check soon after another is not made."""
+    """After a death the database is checked, but not soon after another check."""
     fill(house)
-    log = QuietLog()
-    checker.run(house.path, log, check=True)
-    checker.run(house.path, log, check=True)
-    assert len(log.lines) == 1
+    mark_dirty(house)
+    ask_until_answered(house, request(1), 1)
+    house.wait_for_check()
+    assert not os.path.exists(due.due_path(house.path))
+    mark_dirty(house)
+    ask_until_answered(house, request(1), 1)
+    assert not os.path.exists(due.due_path(house.path))
 
 
 @pytest.mark.parametrize("order", [1234, 4321])
@@ -298,7 +301,7 @@ def test_copies_are_bounded(house):
     """Of many damaged databases some are kept, and among them the first that has entries."""
     for _ in range(quarantine.COPIES + 3):
         fill(house, 5)
-        quarantine.quarantine(house.path)
+        quarantine.quarantine(house.path, QuietLog())
     copies = house.copies()
     assert len(copies) == quarantine.COPIES
     assert copies[0] == min(copies)
@@ -306,7 +309,7 @@ def test_copies_are_bounded(house):
     for copy in waiting:
         checker.salvage(house.path, copy, QuietLog())
     fill(house, 5)
-    newest = quarantine.quarantine(house.path)
+    newest = quarantine.quarantine(house.path, QuietLog())
     assert len(house.copies()) == quarantine.COPIES
     assert copies[0] not in house.copies()
     assert newest in house.copies()
@@ -315,7 +318,7 @@ def test_copies_are_bounded(house):
 def test_salvage_gives_up(house):
     """A copy whose salvage dies is not tried for ever."""
     fill(house, 5)
-    copy = quarantine.quarantine(house.path)
+    copy = quarantine.quarantine(house.path, QuietLog())
     for _ in range(quarantine.ATTEMPTS):
         assert quarantine.to_salvage(house.path) == [copy]
         quarantine.count_attempt(copy)
@@ -330,12 +333,13 @@ def test_salvage_on_a_slow_machine(house, monkeypatch):
         os.kill(os.getpid(), signal.SIGALRM)
 
     fill(house, 5)
-    quarantine.quarantine(house.path)
+    quarantine.quarantine(house.path, QuietLog())
+    due.mark(house.path, due.SALVAGE)
     for _ in range(quarantine.ATTEMPTS + 1):
         with monkeypatch.context() as patch:
             patch.setattr(checker, "salvage", bitten)
-            checker.run(house.path, QuietLog(), check=False)
-    checker.run(house.path, QuietLog(), check=False)
+            checker.run(house.path, QuietLog())
+    checker.run(house.path, QuietLog())
     assert len(house.entries()) == 5
 
 

@@ -1,8 +1,9 @@
 """The check of a suspect database and the salvage of those set aside, off the mail path.
 
-It runs in a process of its own, started by the filter that recovered the database:
+It runs in a process of its own, started by any filter that comes to a database with the mark of
+``due.py``, the one that recovered it being the first:
 
-    python -m greylist.store.berkeley.checker DATABASE FACILITY check|salvage
+    python -m greylist.store.berkeley.checker DATABASE FACILITY
 
 Only one works at a time: it holds a lock on ``DATABASE.repair``, whose text is the time of the
 last check.
@@ -16,21 +17,20 @@ import sys
 import time
 from itertools import pairwise
 
-from greylist.store.berkeley.quarantine import count_attempt, mark_done, to_salvage
+import greylist
+from greylist.store.berkeley import due
+from greylist.store.berkeley.quarantine import count_attempt, mark_done, sources, to_salvage
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterator
 
     from greylist.log import Log
     from greylist.store import Entries
     from greylist.store.berkeley.store import BerkeleyStore
 else:
     import _signal as signal
-
-CHECK_INTERVAL = 600
-"""Seconds between two checks, however often the database is recovered."""
 
 CPU_SECONDS = 600
 """The longest a check or a salvage may compute: 10**6 entries take less than a minute."""
@@ -41,79 +41,98 @@ BATCH = 50
 PAUSE = 0.002
 """Seconds between two transactions, in which the filters have their turn."""
 
+LOOKS = 20
+"""How often a repair looks whether another one is at work, before it leaves it to that."""
+
 LOCK_TIMEOUT = 60.0
 """Nobody waits for a repair, so it can wait for the lock."""
+
+RESERVE = 64 << 20
+"""Bytes of free disk, or an eighth of a small one, below which nothing is salvaged: on a full disk
+no filter answers."""
 
 _DAMAGED = 3
 """The exit status of a check that found damage."""
 
 
-def start(path: str, log: Log, check: bool) -> None:
-    """Start the repair process, and do not wait for it; a check only if the last was long ago."""
-    if check and abs(time.time() - _last_check(path)) < CHECK_INTERVAL:
-        check = False
-        if not to_salvage(path):
-            return
-    package = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-    task = "check" if check else "salvage"
-    command = [sys.executable, "-P", "-m", __name__, path, log.facility, task]
-    null = [(os.POSIX_SPAWN_OPEN, number, "/dev/null", os.O_RDWR, 0) for number in range(3)]
+def start(path: str, log: Log) -> None:
+    """Start the repair process, if there is something to do now and nobody does it yet."""
     try:
+        if not due.is_now(path) or not _is_free(path):
+            return
         # A session of its own: at a time-out, spawn(8) kills the whole process group.
         os.posix_spawn(
             sys.executable,
-            command,
-            {**os.environ, "PYTHONPATH": package},
-            file_actions=null,
+            [sys.executable, "-P", "-m", __name__, path, log.facility],
+            {**os.environ, "PYTHONPATH": os.path.dirname(greylist.__path__[0])},
+            file_actions=[
+                (os.POSIX_SPAWN_OPEN, number, "/dev/null", os.O_RDWR, 0) for number in range(3)
+            ],
             setsid=True,
             setsigdef=[signal.SIGALRM, signal.SIGTERM],
         )
     except (OSError, TypeError) as error:
-        log.warning(f"cannot start a {task} of {path}: {error}")
+        log.warning(f"cannot start a repair of {path}: {error}")
 
 
-def forget_check(path: str) -> None:
-    """Make the next check not wait: the last one was of another database."""
+def _is_free(path: str) -> bool:
+    descriptor = _open(path)
     try:
-        os.truncate(f"{path}.repair", 0)
-    except OSError:
-        pass  # there was none
-
-
-def _last_check(path: str) -> int:
-    try:
-        with open(f"{path}.repair", "rb", buffering=0) as file:
-            return int(file.read(20))
-    except (OSError, ValueError):
-        return 0
-
-
-def run(path: str, log: Log, check: bool) -> None:
-    """Check the database, if asked to, and salvage all copies that wait for it."""
-    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-    descriptor = os.open(f"{path}.repair", flags, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | (fcntl.LOCK_NB if check else 0))
-    except BlockingIOError:
-        pass
-    else:
-        _work(descriptor, path, log, check)
+        return _lock(descriptor)
     finally:
         os.close(descriptor)
 
 
-def _work(descriptor: int, path: str, log: Log, check: bool) -> None:
-    signal.setitimer(signal.ITIMER_PROF, CPU_SECONDS)
-    if check and abs(time.time() - _last_check(path)) >= CHECK_INTERVAL:
-        os.pwrite(descriptor, b"%d\n" % time.time(), 0)
-        check_database(path, log)
+def _lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _open(path: str) -> int:
+    return os.open(
+        due.repair_path(path), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
+    )
+
+
+def run(path: str, log: Log) -> None:
+    """Do what is due, unless somebody else does it: a check, and the salvage of all copies."""
+    descriptor = _open(path)
+    try:
+        attempts = 1
+        while not _lock(descriptor):
+            # A filter that looks whether somebody is at work has it for a moment.
+            if attempts == LOOKS:
+                return
+            attempts += 1
+            time.sleep(PAUSE)
+        signal.setitimer(signal.ITIMER_PROF, CPU_SECONDS)
+        task, text = due.read(path)
+        while task:
+            if task == due.CHECK:
+                check_database(path, log)
+                os.pwrite(descriptor, b"%d\n" % time.time(), 0)  # see due.last_check
+            if not _salvage_all(path, log):
+                due.postpone(path)
+                break
+            due.clear(path, text)
+            task, text = due.read(path)
+    finally:
+        os.close(descriptor)
+
+
+def _salvage_all(path: str, log: Log) -> bool:
+    """Return whether no copy waits for its salvage any more."""
     while copies := to_salvage(path):
         copy = copies[0]
         code = _in_child(log, lambda: salvage(path, copy, log))  # noqa: B023 - called at once
         if _crashed(code) and code != -signal.SIGALRM:
             count_attempt(copy)
         elif code:
-            break  # the next recovery starts it again, and the watchdog's brings one
+            return False
+    return True
 
 
 def _store(path: str, log: Log) -> BerkeleyStore:
@@ -208,70 +227,81 @@ def _exercise(entries: Entries) -> None:
 
 
 def salvage(path: str, copy: str, log: Log) -> None:
-    """Merge what can be read of a copy into the database, and say how much that was."""
+    """Merge what can be read of a copy into the database, and say how much that was.
+
+    Raises:
+        StoreError: the disk has no room, or the database cannot be used.
+    """
+    from greylist.store.berkeley.salvage import clock
+
+    files = sources(path, copy)
     store = _store(path, log)
     read = merged = 0
     batch: dict[bytes, bytes] = {}
-    for source in _sources(path, copy):
-        for key, value in _scan(source):
-            if key in batch or len(batch) >= BATCH:
-                merged += _merge_batch(store, batch)
-                batch = {}
-            batch[key] = value
-            read += 1
-    merged += _merge_batch(store, batch)
+    for key, value in _entries(files):
+        if key in batch or len(batch) >= BATCH:
+            merged += _merge_batch(store, path, batch, clock(files))
+            batch = {}
+        batch[key] = value
+        read += 1
+    merged += _merge_batch(store, path, batch, clock(files))
+    store.flush()
     store.close()
     text = f"{read} entries read, {merged} of them merged into {path}"
     mark_done(copy, text)
     log.warning(f"salvaged {copy}: {text}")
 
 
-def _sources(path: str, copy: str) -> list[str]:
-    """Return the files with pages: the cache, which is newer, and the database."""
-    from greylist.store.berkeley.environment import home
-
-    directory = os.path.join(copy, os.path.basename(home(path)))
-    names = sorted(os.listdir(directory)) if os.path.isdir(directory) else []
-    caches = [os.path.join(directory, name) for name in names if "__db." in name]
-    database = os.path.join(copy, os.path.basename(path))
-    return [*caches, database] if os.path.exists(database) else caches
-
-
-def _scan(source: str) -> Iterable[tuple[bytes, bytes]]:
+def _entries(files: list[str]) -> Iterator[tuple[bytes, bytes]]:
+    """Yield what the files have: the log, which is newer than the database, and the pages."""
     from greylist.store.berkeley.salvage import scan
+    from greylist.store.berkeley.transaction_log import additions, is_log
 
-    return scan(source)
+    logs = [file for file in files if is_log(os.path.basename(file))]
+    last = {key: value for log in logs for key, value in additions(log)}
+    yield from last.items()
+    for file in files[len(logs) :]:
+        # A cache may know of what a damaged log has lost; the database is older.
+        known = last if file == files[-1] else {}
+        yield from (entry for entry in scan(file) if entry[0] not in known)
 
 
-def _merge_batch(store: BerkeleyStore, batch: dict[bytes, bytes]) -> int:
+def _merge_batch(store: BerkeleyStore, path: str, batch: dict[bytes, bytes], now: int) -> int:
+    from greylist.store import StoreError
     from greylist.store.berkeley.merge import merged
 
     def update(entries: Entries) -> int:
         count = 0
         for key, value in batch.items():
-            new = merged(key, value, entries.get(key), int(time.time()))
+            new = merged(key, value, entries.get(key), now)
             if new is not None:
                 entries.put(key, new)
                 count += 1
         return count
 
-    if not batch:
-        return 0
+    space = os.statvfs(os.path.dirname(path))
+    missing = min(RESERVE, space.f_blocks * space.f_frsize // 8) - space.f_bavail * space.f_frsize
+    if missing > 0:
+        raise StoreError(
+            f"the salvage for {path} waits for room on the disk: "
+            f"{(missing >> 20) + 1} MiB more have to be free"
+        )
     time.sleep(PAUSE)
-    return store.transact(update)
+    return store.transact(update) if batch else 0
 
 
 def main() -> None:
     """Run as a program of its own."""
     from greylist.log import Log
 
-    path, facility, task = sys.argv[1:]
+    path, facility = sys.argv[1:]
     log = Log()
     log.use(facility)
     try:
-        run(path, log, task == "check")
+        run(path, log)
     except Exception as error:  # noqa: BLE001 - nobody else would say so
-        log.warning(f"{task} of {path}: {error}")
+        log.warning(f"repair of {path}: {error}")
+        due.postpone(path)
     finally:
         os._exit(0)
 

@@ -7,10 +7,16 @@ same on signal 11, ``so that the mail system does not get stuck``.
 from __future__ import annotations
 
 import os
+import stat
 import time
 
 from greylist.store import StoreError
-from greylist.store.berkeley.environment import home
+from greylist.store.berkeley.environment import CACHE_REGION, home, sync
+from greylist.store.berkeley.transaction_log import is_log, log_files
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from greylist.log import Log
 
 COPIES = 5
 """How many damaged databases are kept."""
@@ -19,12 +25,13 @@ ATTEMPTS = 3
 """How often the salvage of one copy is tried, as it might bring its process down."""
 
 _MOVING = b"moving"
+_ONLY_LOG = b"done: this is a log alone\n"
 
 _NOTE = "salvage"
 """The file in a copy that says how far its salvage has come: attempts, or ``done`` and what."""
 
 
-def quarantine(path: str, only_log: bool = False) -> str:
+def quarantine(path: str, log: Log, only_log: bool = False) -> str:
     """Move the database and its environment, or its log, out of the way; return where they went.
 
     Raises:
@@ -37,15 +44,15 @@ def quarantine(path: str, only_log: bool = False) -> str:
     environment = os.path.join(aside, os.path.basename(home(path)))
     try:
         os.mkdir(aside, 0o700)
+        _write_note(aside, _ONLY_LOG if only_log else _MOVING)
+        sync(os.path.dirname(path))
         if only_log:
             os.mkdir(environment, 0o700)
-            for name in os.listdir(home(path)):
-                if name.startswith("log."):
-                    os.rename(os.path.join(home(path), name), os.path.join(environment, name))
+            for file in log_files(home(path)):
+                os.rename(file, os.path.join(environment, os.path.basename(file)))
         else:
-            _write_note(aside, _MOVING)
             _move(path, aside)
-        _discard(path)
+        _discard(path, log)
     except OSError as error:
         raise StoreError(f"cannot save {path} as {aside}: {error.strerror}") from error
     return aside
@@ -67,17 +74,42 @@ def _move(path: str, aside: str) -> None:
         target = os.path.join(aside, os.path.basename(name))
         if os.path.lexists(name) and not os.path.lexists(target):
             os.rename(name, target)
+    for source in sources(path, aside):
+        try:
+            sync(source)
+        except OSError:
+            pass  # a bad spot on the disk, which is why it is moved
+    for directory in (os.path.join(aside, os.path.basename(home(path))), os.path.dirname(path)):
+        if os.path.isdir(directory):
+            sync(directory)
     _write_note(aside, b"0")
 
 
+def sources(path: str, copy: str) -> list[str]:
+    """Return the files of a copy that have entries: logs, caches and the database."""
+    directory = os.path.join(copy, os.path.basename(home(path)))
+    names = sorted(os.listdir(directory)) if os.path.isdir(directory) else []
+    found = [name for name in names if is_log(name)]
+    found += [name for name in names if name.endswith(CACHE_REGION)]
+    files = [os.path.join(directory, name) for name in found]
+    database = os.path.join(copy, os.path.basename(path))
+    return [file for file in [*files, database] if os.path.isfile(file)]
+
+
 def copies(path: str) -> list[str]:
-    """Return the copies that are kept of a database, oldest first."""
+    """Return the copies that are kept of a database, oldest first: our own directories, noted."""
     directory, base = os.path.split(path)
     stamps = [
         name[len(base) + 1 :] for name in os.listdir(directory) if name.startswith(base + ".")
     ]
     names = [f"{path}.{stamp}" for stamp in sorted((s for s in stamps if s.isdigit()), key=int)]
-    return [name for name in names if os.path.isdir(name)]  # the original's are files
+    return [name for name in names if _is_copy(name)]
+
+
+def _is_copy(name: str) -> bool:
+    status = os.lstat(name)
+    ours = stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid()
+    return ours and os.path.isfile(os.path.join(name, _NOTE))
 
 
 def to_salvage(path: str) -> list[str]:
@@ -122,11 +154,13 @@ def _write_note(copy: str, note: bytes) -> None:
     )
     try:
         os.write(descriptor, note)
+        os.fsync(descriptor)
     finally:
         os.close(descriptor)
+    sync(copy)
 
 
-def _discard(path: str) -> None:
+def _discard(path: str, log: Log) -> None:
     """Delete copies: all but COPIES, and all that are salvaged if the disk fills up.
 
     The salvaged go first, oldest first. Of those that wait for it, the newer go first: should
@@ -140,6 +174,8 @@ def _discard(path: str) -> None:
     order = salvaged + [copy for copy in reversed(older) if copy in waiting]
     surplus = max(len(older) + 1 - COPIES, len(salvaged) if scarce else 0)
     for copy in order[:surplus]:
+        if copy in waiting:
+            log.warning(f"deleting {copy}, which was not salvaged: {COPIES} copies are kept")
         _delete(copy)
 
 

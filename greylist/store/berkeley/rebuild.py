@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 
 from greylist.store.berkeley.environment import (
     CACHE,
@@ -96,7 +95,7 @@ def _rescue(environment: Any, database: Any, cache: str, first: int) -> None:
             the database.
     """
     from greylist.store.berkeley.merge import merged
-    from greylist.store.berkeley.salvage import leaves, scan
+    from greylist.store.berkeley.salvage import clock, leaves, scan
 
     environment.log_flush()
     logged = {position for log in log_files(os.path.dirname(cache)) for position in changes(log)}
@@ -105,7 +104,7 @@ def _rescue(environment: Any, database: Any, cache: str, first: int) -> None:
         for position, entries in leaves(cache)
     ):
         return
-    now = int(time.time())
+    now = clock([cache])
     transaction = never_freed(environment.txn_begin())
     for key, value in scan(cache):
         new = merged(key, value, database.get(key, None, transaction), now)

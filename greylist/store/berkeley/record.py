@@ -20,6 +20,8 @@ import time
 SIZE = 256
 """Bytes of a record, written at once."""
 
+BOOT_ID = "/proc/sys/kernel/random/boot_id"
+
 _MAGIC = b"greylist 1"
 
 
@@ -33,7 +35,8 @@ class Record:
         pid: who that is.
         attempts: how often in a row the environment was recovered without a good transaction.
         recovered: the time of the last recovery that followed a death, in seconds since the epoch.
-        boot: the boot identity of the kernel under which the regions were made.
+        boot: the boot identity of the kernel under which the regions were made, or "@" and the
+            time of its boot, in seconds since the epoch.
         files: what tells the database and its environment from others in their place.
     """
 
@@ -100,9 +103,23 @@ def share(descriptor: int) -> mmap.mmap:
 
 
 def boot_identity() -> bytes:
-    """Return what differs from one boot of the kernel to the next, or ``-`` if it won't tell."""
+    """Return what differs from one boot of the kernel to the next: its identity, or its time.
+
+    The time of the boot changes when the clock is set; see ``same_boot``.
+    """
     try:
-        with open("/proc/sys/kernel/random/boot_id", "rb", buffering=0) as file:
-            return file.read(64).strip() or b"-"
+        with open(BOOT_ID, "rb", buffering=0) as file:
+            found = file.read(64).strip()
     except OSError:
-        return b"-"
+        found = b""
+    if found:
+        return found
+    since_boot = time.clock_gettime(time.CLOCK_BOOTTIME)
+    return b"@%d" % (time.clock_gettime(time.CLOCK_REALTIME) - since_boot)
+
+
+def same_boot(one: bytes, other: bytes) -> bool:
+    """Return whether two boot identities are of one boot; times are so by a second or two."""
+    if one[:1] == other[:1] == b"@" and one[1:].isdigit() and other[1:].isdigit():
+        return abs(int(one[1:]) - int(other[1:])) <= 2
+    return one == other

@@ -12,12 +12,12 @@ import os
 import time
 
 from greylist.store import StoreError
-from greylist.store.berkeley import checker
+from greylist.store.berkeley import due
 from greylist.store.berkeley.environment import Damaged, db, home, identity
 from greylist.store.berkeley.permissions import not_ours, user
 from greylist.store.berkeley.quarantine import quarantine, resume, to_salvage
 from greylist.store.berkeley.rebuild import discard_log, prepare
-from greylist.store.berkeley.record import Record, boot_identity
+from greylist.store.berkeley.record import Record, boot_identity, same_boot
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -140,13 +140,25 @@ class Renewal:
             self._report(found, files, swapped, alone)
         record.boot = boot_identity()
         record.files = identity(self.path)
-        # The watchdog may have ended the process, or libdb: a death speaks against the database.
-        # And one that comes from elsewhere may be torn: its last pages may have been in the log.
-        foreign = swapped or alone
-        if foreign:
-            checker.forget_check(self.path)
-        if found.dirty or foreign or to_salvage(self.path):
-            checker.start(self.path, self.log, check=found.dirty or foreign)
+        self._mark_due(found, swapped or alone, bool(files))
+
+    def _mark_due(self, found: Record, foreign: bool, existed: bool) -> None:
+        """Have the database checked that is suspect, and salvaged what was set aside.
+
+        The watchdog may have ended the process, or libdb: a death speaks against the database. One
+        that comes from elsewhere may be torn, as its last pages may have been in the log, and so
+        may one whose pages were on their way to the disk when the power went.
+        """
+        rebooted = existed and not same_boot(found.boot, boot_identity())
+        try:
+            if foreign:
+                due.forget_check(self.path)
+            if (found.dirty or foreign or rebooted) and not due.checked_lately(self.path):
+                due.mark(self.path, due.CHECK)
+            elif to_salvage(self.path):
+                due.mark(self.path, due.SALVAGE)
+        except OSError as error:
+            self.log.warning(f"cannot note that {self.path} is to be checked: {error.strerror}")
 
     def _begin(self, record: Record) -> None:
         """Write the record; a creation that died before there was a database begins anew."""
@@ -156,6 +168,8 @@ class Renewal:
             if not os.path.lexists(home(self.path)):
                 record.files = NEW
         os.pwrite(self.descriptor, record.pack(), 0)
+        if record.files == NEW:
+            os.fsync(self.descriptor)  # so that a power cut is not taken for a lost database
 
     def _renew(self, record: Record, damage: str, swapped: bool) -> None:
         if not damage:
@@ -164,11 +178,11 @@ class Renewal:
                 damage = self._try(record)  # an error of the disk may have been a passing one
         if damage and swapped:
             # Perhaps a backup, or another host's: its pages name positions in another log.
-            aside = quarantine(self.path, only_log=True)
+            aside = quarantine(self.path, self.log, only_log=True)
             self.log.warning(f"{self.path} does not go with its log ({damage}): saved as {aside}")
             damage = self._try(record)
         if damage:
-            aside = quarantine(self.path)
+            aside = quarantine(self.path, self.log)
             self.log.warning(f"{self.path} is damaged ({damage}): saved as {aside}")
             self._begin(record)
             again = self._try(record)

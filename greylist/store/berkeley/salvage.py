@@ -20,7 +20,9 @@ file of the environment, which holds pages newer than those on the disk, can be 
 from __future__ import annotations
 
 import io
+import os
 import re
+import time
 from struct import unpack_from
 
 TYPE_CHECKING = False
@@ -49,6 +51,14 @@ _ALIGNED = 4  # each item begins at a multiple of this, and takes one at least
 Entry = tuple[bytes, bytes]
 Position = tuple[int, int]
 """A log sequence number: a log file, and an offset in it."""
+
+
+def clock(files: list[str]) -> int:
+    """Return the time, in seconds since the epoch, or that of the newest file.
+
+    Under a clock that was set back, everything in there would seem to be from the future.
+    """
+    return int(max([time.time(), *(os.stat(file).st_mtime for file in files)]))
 
 
 def scan(path: str) -> Iterator[Entry]:

@@ -6,18 +6,21 @@ import os
 import time
 
 from greylist.store import StoreError
+from greylist.store.berkeley.due import due_path
 from greylist.store.berkeley.environment import (
     CHECKPOINT_KBYTES,
     CHECKPOINT_MINUTES,
     db,
+    home,
     identity,
     never_freed,
     open_database,
     open_environment,
     pack_replacement,
+    sync,
 )
 from greylist.store.berkeley.permissions import lock_path
-from greylist.store.berkeley.record import SIZE, Record, boot_identity, share
+from greylist.store.berkeley.record import SIZE, Record, boot_identity, same_boot, share
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -45,6 +48,12 @@ does after its first: asking takes as long as several transactions."""
 
 _ERRORS = (db.DBError, MemoryError)
 """What libdb's errors are in Python: ENOMEM, also that of a full region, is no DBError."""
+
+SETTLED = 60
+"""Seconds after which a kernel has written the name of a file without having been asked to."""
+
+TICK = 0.1
+"""Seconds within which a directory may change twice and have one time of change."""
 
 LOOK_EVERY = 1.0
 """Seconds between two looks whether the lock file is still there."""
@@ -132,6 +141,7 @@ class BerkeleyStore:
         self._count = CHECKPOINT_EVERY
         self._generations = 0
         self._looked = -LOOK_EVERY
+        self._names = 0.0
 
     def transact(self, function: Callable[[Entries], T]) -> T:
         """Return what the function returns, its changes being stored as one.
@@ -197,7 +207,10 @@ class BerkeleyStore:
                 never_freed(transaction)
                 raise  # the record stays dirty: the environment has to be recovered
             self._count += 1
-            if self._count >= CHECKPOINT_EVERY and not self._checkpoint():
+            full = self._count >= CHECKPOINT_EVERY
+            if full or self._durable:
+                self._sync_names()
+            if full and not self._checkpoint():
                 return result  # which stands, but the record stays dirty
         finally:
             signal.alarm(0)
@@ -214,6 +227,28 @@ class BerkeleyStore:
             transaction.abort()
             self._shared[:] = self._clean
             raise
+
+    def _sync_names(self) -> None:
+        """See that the name of a new log file is on the disk, before anybody relies on it.
+
+        Nothing else is made in the directory but in a recovery, so its time of change tells. When
+        nobody waits for the disk, names that are a minute old have got there by themselves.
+
+        Raises:
+            StoreError: they cannot be synced.
+        """
+        directory = home(self._path)
+        try:
+            changed = os.stat(directory).st_mtime
+            if changed == self._names:
+                return
+            age = time.time() - changed
+            if self._durable or abs(age) < SETTLED:
+                sync(directory)
+        except OSError as error:
+            raise StoreError(f"{directory}: {error.strerror}") from error
+        # Within a tick of the clock there may be another change.
+        self._names = changed if age > TICK else 0.0
 
     def _checkpoint(self) -> bool:
         self._count = 0
@@ -250,6 +285,10 @@ class BerkeleyStore:
         record.dirty = False
         record.pid = record.attempts = 0
         self._clean = record.pack()
+        if os.path.lexists(due_path(self._path)):
+            from greylist.store.berkeley import checker  # cold: after a recovery or a quarantine
+
+            checker.start(self._path, self._log)
 
     def _settle(self) -> None:
         """After a good transaction: the count of attempts starts anew."""
@@ -270,7 +309,7 @@ class BerkeleyStore:
             return (
                 not record.dirty
                 and record.files == identity(self._path)
-                and record.boot == boot_identity()
+                and same_boot(record.boot, boot_identity())
             )
         except OSError:
             return False
@@ -336,6 +375,19 @@ class BerkeleyStore:
         finally:
             signal.alarm(0)
             self._lock.release()
+
+    def flush(self) -> None:
+        """See that all that was stored is on the disk.
+
+        Raises:
+            StoreError: it cannot be.
+        """
+
+        def checkpoint(_: Entries) -> None:
+            signal.alarm(WATCHDOG_SYNC)
+            self._environment.txn_checkpoint(0, 0, db.DB_FORCE)
+
+        self.transact(checkpoint)
 
     def close(self) -> None:
         """Close the database, unless somebody has recovered the environment since.

@@ -1,0 +1,102 @@
+"""The mark that a check or a salvage is due: ``DATABASE.due``, which outlives who was to do it.
+
+due :== "check" or "salvage" " " the time of the mark, in nanoseconds since the epoch
+
+The file's time of change is the earliest for the next start.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+from greylist.store.berkeley.environment import sync
+
+CHECK, SALVAGE = "check", "salvage"
+
+CHECK_INTERVAL = 600
+"""Seconds between two checks, however often the database is recovered."""
+
+POSTPONED = 60
+"""Seconds until the next start of a repair that could not go on."""
+
+
+def due_path(path: str) -> str:
+    """Return the file of a database's mark."""
+    return path + ".due"
+
+
+def repair_path(path: str) -> str:
+    """Return the file that a repair locks, with the time of the last check."""
+    return path + ".repair"
+
+
+def mark(path: str, task: str) -> None:
+    """Note on the disk that a check, which includes a salvage, or a salvage alone is due.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    mark = due_path(path)
+    if task == SALVAGE and read(path)[0] == CHECK:
+        task = CHECK
+    new = mark + ".new"
+    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    try:
+        os.write(descriptor, f"{task} {time.time_ns()}".encode())
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    os.rename(new, mark)
+    sync(os.path.dirname(path))
+
+
+def read(path: str) -> tuple[str, bytes]:
+    """Return what is due, or nothing, and the mark, which is another one each time."""
+    try:
+        with open(due_path(path), "rb", buffering=0) as file:
+            text = file.read(64)
+    except OSError:
+        return "", b""
+    return (CHECK if text.startswith(CHECK.encode()) else SALVAGE), text
+
+
+def is_now(path: str) -> bool:
+    """Return whether something is due, and has not just been postponed."""
+    try:
+        earliest = os.stat(due_path(path)).st_mtime
+    except OSError:
+        return False
+    return not 0 < earliest - time.time() <= POSTPONED
+
+
+def postpone(path: str) -> None:
+    """Leave what is due to a later start."""
+    later = time.time() + POSTPONED
+    try:
+        os.utime(due_path(path), (later, later))
+    except OSError:
+        pass
+
+
+def clear(path: str, text: bytes) -> None:
+    """Take a mark away, unless another one was made since it was read."""
+    if read(path)[1] == text:
+        os.unlink(due_path(path))
+
+
+def forget_check(path: str) -> None:
+    """Make the next check not wait: the last one was of another database."""
+    try:
+        os.truncate(repair_path(path), 0)
+    except OSError:
+        pass  # there was none
+
+
+def checked_lately(path: str) -> bool:
+    """Return whether a check has ended within CHECK_INTERVAL."""
+    try:
+        with open(repair_path(path), "rb", buffering=0) as file:
+            return abs(time.time() - int(file.read(20))) < CHECK_INTERVAL
+    except (OSError, ValueError):
+        return False
