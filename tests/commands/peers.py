@@ -15,6 +15,14 @@ import pytest
 USER = pwd.getpwuid(os.geteuid()).pw_name
 GROUP = str(os.getegid())
 
+PERL = r"""
+use DB_File;
+my ($file, %entries) = @ARGV;
+tie my %db, 'DB_File', $file, O_CREAT|O_RDWR, 0644, $DB_BTREE or die "$!";
+$db{$_} = $entries{$_} for keys %entries;
+untie %db;
+"""
+
 
 def program(name):
     """Return where a program is; without it the test cannot be made."""
@@ -99,3 +107,12 @@ def sqlgrey(directory):
     command = [program("sqlgrey"), "-f", str(config)]
     with running(command, lambda: socket.create_connection(("127.0.0.1", port))) as stream:
         yield stream
+
+
+def perl_database(path, entries):
+    """Make a BTree as greylist.pl makes it, with Perl's own DB_File."""
+    perl = program("perl")
+    if subprocess.run([perl, "-MDB_File", "-e1"], capture_output=True, check=False).returncode:
+        pytest.skip("needs DB_File")
+    arguments = [text for entry in entries.items() for text in entry]
+    subprocess.run([perl, "-e", PERL, path, *arguments], check=True)

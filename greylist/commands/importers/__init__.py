@@ -1,1 +1,1 @@
-"""Readers of what other greylisting services store."""
+"""What other greylisting services left behind, as entries and settings of ours."""

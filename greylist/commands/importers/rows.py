@@ -1,0 +1,85 @@
+"""What becomes of an entry of another service: an entry of ours, or a word why not."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, NamedTuple
+
+from greylist.addresses import network, parse_address
+from greylist.sender import normalize
+from greylist.triplet import Triplet, client_key, key
+
+if TYPE_CHECKING:
+    from greylist.settings import Settings
+
+PASSED = 2
+"""The count of a triplet that has passed, when is not known: with 1, its times would be a delay."""
+
+_MASKED = re.compile(rb"(?<!\w)#(?!\w)|RCPT")
+_NUMBER, _RECIPIENT = b"1234567", b"rcpt=example.invalid"
+
+
+class ForeignError(Exception):
+    """A file that cannot be imported; the text says why, and what to do instead."""
+
+
+class Row(NamedTuple):
+    """What became of an entry.
+
+    Attributes:
+        kind: ``triplets`` or ``clients``, which have an entry; any other says why it has none.
+        key: the key it has here.
+        value: the value it has here.
+        origin: how the entry reads there, for those that have none here.
+    """
+
+    kind: str
+    key: bytes = b""
+    value: bytes = b""
+    origin: bytes = b""
+
+
+def unknown(*origin: bytes) -> Row:
+    """Return the row of an entry that is not understood."""
+    return Row("unknown", origin=b" = ".join(origin))
+
+
+def triplet_row(
+    address: bytes, sender: bytes, recipient: bytes, triplet: Triplet, settings: Settings
+) -> Row:
+    """Return the entry of a triplet of an address, of which the settings make a network."""
+    client = identity(address, settings)
+    if not client:
+        return unknown(address + b"/" + sender + b"/" + recipient, triplet.pack())
+    if settings.normalize_sender:
+        sender = normalize(sender)
+    return Row("triplets", key(client, sender, recipient), triplet.pack())
+
+
+def unmask(sender: bytes, settings: Settings) -> bytes | None:
+    """Return a sender of those for which one in another service's normal form stands.
+
+    postgrey and sqlgrey put ``#`` for numbers, sqlgrey RCPT for the recipient. Where our normal
+    form leaves out the same, all those senders have one normal form; else none is returned.
+    """
+    found = _MASKED.search(sender)
+    if not found:
+        return sender
+    whole = _MASKED.sub(lambda mask: _NUMBER if mask[0] == b"#" else _RECIPIENT, sender)
+    form = normalize(whole) if settings.normalize_sender else whole
+    return None if _NUMBER in form or _RECIPIENT in form else whole
+
+
+def client_row(address: bytes, count: int, last: int, settings: Settings) -> Row:
+    """Return the entry of a client, ``count`` of whose triplets have passed, one last then."""
+    client = identity(address, settings)
+    if not (client and count and last):
+        return unknown(address, b"%d,%d" % (count, last))
+    return Row("clients", client_key(client), Triplet(last, count=count).pack())
+
+
+def identity(address: bytes, settings: Settings) -> bytes:
+    """Return the network of an address in text; empty when it is no address."""
+    if parse_address(address) is None:
+        return b""
+    return network(address, settings.ipv4_prefix, settings.ipv6_prefix).lower()

@@ -1,0 +1,190 @@
+"""Whose file it is that is to be imported, told by what is in it."""
+
+from __future__ import annotations
+
+import os
+import re
+from itertools import chain, islice
+from typing import TYPE_CHECKING
+
+from greylist.commands.importers import (
+    db_dump,
+    greylist_pl,
+    milter_greylist,
+    postgrey,
+    sql_dump,
+    sqlgrey,
+)
+from greylist.commands.importers.rows import ForeignError
+from greylist.commands.importers.scratch import copies
+from greylist.store.berkeley import foreign
+from greylist.store.berkeley.environment import META, Damaged
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from greylist.commands.importers.rows import Row
+    from greylist.settings import Settings
+
+READABLE = "postgrey's, sqlgrey's, greylist.pl's and milter-greylist's databases"
+
+_HEAD = 8192
+_SQLITE = b"SQLite format 3\0"
+_PACKED = {
+    b"\x1f\x8b": "gzip -dc",
+    b"BZh": "bzip2 -dc",
+    b"\xfd7zXZ\0": "xz -dc",
+    b"\x28\xb5\x2f\xfd": "zstd -dc",
+}
+_HASHES = (
+    "of rspamd's greylisting they hold hashes of client, sender and recipient, from which nothing "
+    "can be taken over; start with mode = learn for a few days instead"
+)
+_OTHERS = {
+    rb"\A# greylist dump": "a dump of greylist's own; take it in with: greylist load {path}",
+    rb"\A(?:REDIS|VALKEY|\*2\r\n\$6\r\nSELECT)": f"a file of Redis or Valkey; {_HASHES}",
+    rb"\brg[bm][a-z0-9]{20}\b": f"a list of Redis' keys; {_HASHES}",
+    rb"POSTGREY_OPTS|(?:\A|\n)[# ]*db_type\b": "options, and no database; settings of ours for "
+    "them are printed by: greylist import --settings {path}",
+}
+"""What else there may be in a file, and what to do with it."""
+
+_OURS = (b"/client/", b"/pool/", b"/instance/", b"/sender/", b"/purge")
+
+
+def read(path: str, settings: Settings) -> tuple[str, Iterator[Row]]:
+    """Return which service a file or a directory is of, and what becomes of its entries.
+
+    Raises:
+        ForeignError: of none that can be read; the text says what it is, and the way out.
+    """
+    try:
+        if os.path.isdir(path):
+            path = _file_in(path)
+        head, changed = _head(path), int(os.stat(path).st_mtime)
+        if head.startswith(_SQLITE):
+            return "sqlgrey", sqlgrey.sqlite_rows(path, settings)
+        kind = foreign.kind(head[:META])
+        if kind == "BTree":
+            return _berkeley(path, settings, changed)
+        if kind:
+            raise ForeignError(f"{path}: a {kind}, which {_elsewhere()}")
+        return _text(path, head, settings, changed)
+    except OSError as error:
+        raise ForeignError(f"{error.filename or path}: {error.strerror}") from error
+
+
+def _elsewhere() -> str:
+    return (
+        "libdb cannot read here; on the host that wrote it, run db_dump -p (package db-util; "
+        "db_dump185 for 1.85), and import its output, if it is postgrey's or greylist.pl's"
+    )
+
+
+def _head(path: str) -> bytes:
+    with open(path, "rb") as file:
+        return file.read(_HEAD)
+
+
+def _file_in(directory: str) -> str:
+    """Return the one database in a directory."""
+    known = os.path.join(directory, postgrey.FILE)
+    if os.path.exists(known):
+        return known
+    found = [
+        entry.path
+        for entry in sorted(os.scandir(directory), key=lambda entry: entry.name)
+        if entry.is_file() and _is_database(_head(entry.path))
+    ]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise ForeignError(f"{directory}: several databases; name one: {', '.join(found)}")
+    raise ForeignError(
+        f"{directory}: no database in there that could be imported; import reads {READABLE}"
+    )
+
+
+def _is_database(head: bytes) -> bool:
+    sqlite = head.startswith(_SQLITE)
+    return sqlite or bool(foreign.kind(head[:META])) or milter_greylist.is_database(head)
+
+
+def _berkeley(path: str, settings: Settings, changed: int) -> tuple[str, Iterator[Row]]:
+    """Return what is in a BTree, and in the other one of postgrey's two."""
+    if os.path.exists(path + ".env") or os.path.exists(path + ".lock"):
+        raise _own(path)
+    directory, name = os.path.split(os.path.abspath(path))
+    beside = os.path.join(directory, postgrey.CLIENTS)
+    both = name == postgrey.FILE and os.path.exists(beside)
+    names = [name, postgrey.CLIENTS] if both else [name]
+    logs = sorted(name for name in os.listdir(directory) if foreign.LOG.fullmatch(name))
+    return _stored(path, _copied(path, directory, names, logs), settings, changed)
+
+
+def _copied(
+    path: str, directory: str, names: list[str], logs: list[str]
+) -> Iterator[tuple[bytes, bytes]]:
+    with copies([os.path.join(directory, name) for name in (*names, *logs)]) as copy:
+        try:
+            yield from foreign.entries(copy, names)
+        except Damaged as damage:
+            raise ForeignError(f"{path}: {damage}") from damage
+
+
+def _stored(
+    path: str, entries: Iterable[tuple[bytes, bytes]], settings: Settings, changed: int
+) -> tuple[str, Iterator[Row]]:
+    """Return whose entries of a BTree these are, and what becomes of them.
+
+    The original ends keys and values with no NUL; programs in C may.
+    """
+    stripped = ((key.rstrip(b"\0"), value.rstrip(b"\0")) for key, value in entries)
+    first = list(islice(stripped, 100))
+    if any(key.startswith(_OURS) for key, _ in first):
+        raise _own(path)
+    entries = chain(first, stripped)
+    if any(postgrey.is_value(value) for _, value in first):
+        return "postgrey", (postgrey.translate(*entry, settings) for entry in entries)
+    rows = (greylist_pl.translate(*entry, settings, changed) for entry in entries)
+    return "greylist.pl", rows
+
+
+def _own(path: str) -> ForeignError:
+    return ForeignError(
+        f"{path}: a database of greylist itself, which is not imported: "
+        f"greylist --database {path} dump | greylist load"
+    )
+
+
+def _text(path: str, head: bytes, settings: Settings, changed: int) -> tuple[str, Iterator[Row]]:
+    """Return what is in a text, or say what it is."""
+    if db_dump.is_dump(head):
+        return _stored(path, db_dump.entries(path, _lines(path)), settings, changed)
+    if milter_greylist.is_database(head):
+        rows = milter_greylist.rows(_lines(path), settings, changed)
+        return "milter-greylist", rows
+    if sql_dump.is_dump(head):
+        with open(path, "rb") as file:
+            data = file.read()
+        records = sql_dump.records(path, data, sqlgrey.COLUMNS)
+        return "sqlgrey", sqlgrey.rows(path, records, settings, sql_dump.is_utc(data))
+    raise ForeignError(f"{path}{_what(path, head)}")
+
+
+def _lines(path: str) -> Iterator[bytes]:
+    with open(path, "rb") as file:
+        yield from file
+
+
+def _what(path: str, head: bytes) -> str:
+    """Return what a file is that cannot be imported, and the way out, if one is known."""
+    if not head:
+        return " is empty"
+    packed = next((_PACKED[magic] for magic in _PACKED if head.startswith(magic)), "")
+    if packed:
+        return f": compressed; unpack it first: {packed} {path} >FILE"
+    for pattern, words in _OTHERS.items():
+        if re.search(pattern, head):
+            return f": {words.format(path=path)}"
+    return f": of no service that is known here; import reads {READABLE}"

@@ -1,0 +1,197 @@
+"""sqlgrey's tables, of an SQLite file or of the text of a dump.
+
+connect      (sender_name, sender_domain, src, rcpt, first_seen)       triplets that wait
+from_awl     (sender_name, sender_domain, src, first_seen, last_seen)  senders that have passed
+domain_awl   (sender_domain, src, first_seen, last_seen)               domains with several such
+optin_domain, optin_email, optout_domain, optout_email                 who is greylisted, or not
+
+src is an IPv4 address, its first three octets, eight groups of an IPv6 address or its first
+four; to version 1.4 the columns were ``ip_addr`` and ``host_ip``. Times are seconds since the
+epoch in SQLite and dates elsewhere. An absent name or domain is ``-undef-``.
+"""
+
+from __future__ import annotations
+
+import calendar
+import os
+import re
+import sqlite3
+import time
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+from greylist.commands.importers.rows import (
+    ForeignError,
+    Row,
+    client_row,
+    identity,
+    triplet_row,
+    unknown,
+)
+from greylist.commands.importers.scratch import copies
+from greylist.triplet import Triplet
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from greylist.commands.importers.sql_dump import Record
+    from greylist.settings import Settings
+
+TABLES = ("connect", "from_awl", "domain_awl")
+LISTS = ("optin_domain", "optin_email", "optout_domain", "optout_email")
+
+_UNDEFINED = b"-undef-"
+_DATE = re.compile(rb"(\d{4})-(\d\d)-(\d\d)[ T](\d\d):(\d\d):(\d\d)(?:\.\d+)?(?:\+00(?::?00)?|Z)?")
+COLUMNS = {
+    "connect": ("sender_name", "sender_domain", "src", "rcpt", "first_seen"),
+    "from_awl": ("sender_name", "sender_domain", "src", "first_seen", "last_seen"),
+    "domain_awl": ("sender_domain", "src", "first_seen", "last_seen"),
+}
+"""The columns in the order of their creation, for a dump that does not name them."""
+
+
+def sqlite_rows(path: str, settings: Settings) -> Iterator[Row]:
+    """Yield the entries of an SQLite file.
+
+    Raises:
+        ForeignError: it is no database, or another program's.
+    """
+    paths = [path, *(path + end for end in ("-wal", "-journal") if os.path.exists(path + end))]
+    with copies(paths) as directory:
+        try:
+            with closing(sqlite3.connect(os.path.join(directory, os.path.basename(path)))) as file:
+                file.text_factory = bytes  # senders are any bytes
+                yield from rows(path, _records(file), settings, utc=True)
+        except sqlite3.Error as error:
+            raise ForeignError(f"{path}: SQLite cannot read it: {error}") from error
+
+
+def _records(file: sqlite3.Connection) -> Iterator[tuple[str, Record]]:
+    tables = "SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name"
+    for (table,) in file.execute(tables).fetchall():
+        name = table.decode()
+        if name not in (*TABLES, *LISTS):
+            yield name, {}
+            continue
+        cursor = file.execute(f'SELECT * FROM "{name}"')  # noqa: S608 - one of our own words
+        columns = [column[0] for column in cursor.description]
+        for values in cursor:
+            yield name, dict(zip(columns, values, strict=True))
+        if name in TABLES:
+            yield name, {}
+
+
+def rows(
+    path: str, records: Iterable[tuple[str, Record]], settings: Settings, utc: bool
+) -> Iterator[Row]:
+    """Yield what becomes of the rows of sqlgrey's tables.
+
+    Args:
+        path: the file, for messages.
+        records: each row with its table's name; a row without columns says that there is one.
+        settings: say which network a client belongs to.
+        utc: whether dates are in UTC, and not in local time.
+
+    Raises:
+        ForeignError: none of the tables is sqlgrey's.
+    """
+    seen: set[str] = set()
+    passes = _Passes(settings)
+    for table, record in records:
+        seen.add(table)
+        if not record:
+            continue
+        if table == "connect":
+            yield _waiting(record, settings, utc)
+        elif table in {"from_awl", "domain_awl"}:
+            yield from passes.add(table, record, utc)
+        elif table in LISTS:
+            yield Row(table.partition("_")[0], origin=_text(record, "domain", "email"))
+    if seen.isdisjoint(TABLES):
+        tables = ", ".join(sorted(seen)) or "none"
+        raise ForeignError(f"{path}: tables of another program than sqlgrey ({tables})")
+    yield from passes.clients()
+
+
+def _waiting(record: Record, settings: Settings, utc: bool) -> Row:
+    user, domain = _text(record, "sender_name"), _text(record, "sender_domain")
+    source, recipient = _text(record, "src", "ip_addr"), _text(record, "rcpt")
+    first = _time(record, "first_seen", utc)
+    if not (user and domain and recipient and first):
+        return _unknown("connect", record)
+    sender = b"" if user == _UNDEFINED else user if domain == _UNDEFINED else user + b"@" + domain
+    return triplet_row(_address(source), sender, recipient, Triplet(first), settings)
+
+
+class _Passes:
+    """How often the clients have passed, at most one an hour counting.
+
+    The hour is that of the first attempt, as sqlgrey keeps no other. A domain stands for two
+    senders that have passed (``group_domain_level``), which sqlgrey has deleted for it.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._hours: dict[bytes, set[int]] = {}
+        self._domains: dict[bytes, int] = {}
+        self._last: dict[bytes, int] = {}
+
+    def add(self, table: str, record: Record, utc: bool) -> Iterator[Row]:
+        """Count a row."""
+        address = _address(_text(record, "src", "host_ip"))
+        last = _time(record, "last_seen", utc)
+        first = _time(record, "first_seen", utc) or last
+        client = identity(address, self._settings)
+        if not (client and last):
+            yield _unknown(table, record)
+            return
+        self._hours.setdefault(client, set()).add(first // 3600)
+        self._last[client] = max(last, self._last.get(client, 0))
+        if table == "domain_awl":
+            self._domains[client] = self._domains.get(client, 0) + 1
+            yield Row("domains", origin=client + b" " + _text(record, "sender_domain"))
+
+    def clients(self) -> Iterator[Row]:
+        """Yield the entries of the clients."""
+        for client, hours in self._hours.items():
+            count = len(hours) + self._domains.get(client, 0)
+            yield client_row(client, count, self._last[client], self._settings)
+
+
+def _unknown(table: str, record: Record) -> Row:
+    values = (b"NULL" if value is None else _bytes(value) for value in record.values())
+    return unknown(table.encode(), b"|".join(values))
+
+
+def _text(record: Record, *names: str) -> bytes:
+    for name in names:
+        value = record.get(name)
+        if value is not None:
+            return _bytes(value)
+    return b""
+
+
+def _bytes(value: bytes | int) -> bytes:
+    return value if isinstance(value, bytes) else str(value).encode()
+
+
+def _time(record: Record, name: str, utc: bool) -> int:
+    """Return a time in seconds since the epoch, or 0 when it is none."""
+    text = _text(record, name)
+    if text.isdigit() and len(text) <= 12:
+        return int(text)
+    date = _DATE.fullmatch(text)
+    if date is None:
+        return 0
+    parts = time.struct_time((*map(int, date.groups()), 0, 0, -1))
+    try:
+        return int(calendar.timegm(parts) if utc else time.mktime(parts))
+    except (ValueError, OverflowError):
+        return 0
+
+
+def _address(source: bytes) -> bytes:
+    """Return the address of ``src``, which leaves out what is not of the network."""
+    if b":" in source:
+        return source + b"::" if source.count(b":") == 3 and b"::" not in source else source
+    return source + b".0" * (3 - source.count(b"."))
