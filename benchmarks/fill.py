@@ -10,18 +10,18 @@ from __future__ import annotations
 
 import sys
 import time
-from operator import methodcaller
 
 from bsddb3 import db
 
 from benchmarks import traffic
 from greylist import policy, settings
+from greylist.expiry import Rules
 from greylist.log import Log
 from greylist.protocol import read_requests
 from greylist.store.berkeley.environment import open_environment
 from greylist.store.berkeley.locks import KernelLock
 from greylist.store.berkeley.permissions import check, lock_path
-from greylist.store.berkeley.store import BerkeleyStore
+from greylist.store.berkeley.store import BerkeleyStore, load_all
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -69,20 +69,23 @@ def fill(store: Store, configuration: Settings, count: int) -> None:
 
 def measure(store: Store) -> tuple[int, int]:
     """Return the number of entries, and the bytes of their keys and values."""
-    key, number, length = b"", 0, 0
-    while found := store.transact(methodcaller("after", key, BATCH)):
-        key = found[-1][0]
+    number, length, cursor = 0, 0, b""
+    while True:
+        cursor, found = store.scan(cursor, BATCH)
         number += len(found)
         length += sum(len(name) + len(value) for name, value in found)
-    return number, length
+        if not cursor:
+            return number, length
 
 
 def main(count: int) -> None:
     """Make the database that the settings name."""
     configuration = settings.load()
     path = configuration.database
-    check(path)
-    store = BerkeleyStore(path, KernelLock(lock_path(path), 60), Log())
+    log = Log()
+    check(path, load_all)
+    rules = Rules(configuration)
+    store = BerkeleyStore(path, KernelLock(lock_path(path), 60), log, rules)
     fill(store, configuration, count)
     print(*measure(store))
     store.close()

@@ -11,12 +11,10 @@ import sys
 def main() -> None:
     """Serve standard input, or hand the arguments to the command line."""
     if len(sys.argv) == 1 and "_GREYLIST_COMPLETE" not in os.environ:
-        gc.disable()  # importing leaves next to nothing behind; a twentieth of the start-up
+        gc.disable()  # until all is imported; a twentieth of the start-up
 
         from greylist import filter
 
-        gc.freeze()
-        gc.enable()
         filter.main()
     else:
         from greylist.cli import run

@@ -10,18 +10,16 @@ Beside the triplets, these entries are stored; a triplet's key never starts with
 - ``/pool/DIGEST``: ``ctime/atime/count``, the triplet that stands for all clients of an
   organisational domain; the digest is of the domain, the sender and the recipient.
 - ``/instance/INSTANCE``: when the message got its header.
-- ``/purge``: how far the purging of old entries has come.
 """
 
 from __future__ import annotations
 
 from greylist.client import identify, organization
+from greylist.expiry import is_expired, state_of
 from greylist.reply import deferral, header
 from greylist.sender import normalize
-from greylist.store.berkeley.purge import purge_step
 from greylist.triplet import (
-    CLIENT,
-    INSTANCE,
+    DAY,
     POOL,
     Triplet,
     client_key,
@@ -44,7 +42,6 @@ PASS = b"dunno"
 """Not ``ok``: the restrictions after ours still apply (Postfix, access(5))."""
 
 HOUR = 3600
-DAY = 86400
 
 
 class Decision:
@@ -128,47 +125,6 @@ def decide(request: Request, entries: Entries, settings: Settings, now: int) -> 
     return decision
 
 
-def state_of(name: bytes, value: bytes, settings: Settings, now: int) -> str:
-    """Return the state of an entry: waiting, passed, expired, trusted or other.
-
-    ``other`` is what is about no triplet and no trusted client. A triplet that a request would
-    ignore, since it does not parse, is expired.
-    """
-    client = name.startswith(CLIENT)
-    if name.startswith(b"/") and not client:
-        return "other"
-    try:
-        triplet = Triplet.unpack(value)
-    except ValueError:
-        return "expired"
-    if client:
-        trusted = 0 < settings.auto_whitelist <= triplet.count
-        expired = now - triplet.last_seen > settings.max_age
-        return "expired" if expired else "trusted" if trusted else "other"
-    if _is_expired(triplet, settings, now):
-        return "expired"
-    return "waiting" if triplet.is_waiting(settings.delay) else "passed"
-
-
-def is_stale(name: bytes, value: bytes, settings: Settings, now: int) -> bool:
-    """Return whether an entry is of no more use and can be deleted."""
-    if name.startswith(INSTANCE):
-        return not (value.isdigit() and len(value) <= 20 and abs(now - int(value)) <= DAY)
-    if name.startswith(POOL):
-        name = name[len(POOL) :].lstrip(b"/")  # what expires is the triplet that is stored there
-    return state_of(name, value, settings, now) == "expired"
-
-
-def _is_expired(triplet: Triplet, settings: Settings, now: int) -> bool:
-    """Return whether a triplet was seen too long ago to count.
-
-    One from a future clock has a negative age, and is kept: it heals when it is used. While
-    learning, nobody is asked to retry, so nobody is late.
-    """
-    waiting = triplet.is_waiting(settings.delay) and settings.mode != "learn"
-    return now - triplet.last_seen > (settings.retry_window if waiting else settings.max_age)
-
-
 class _Attempt:
     """A client's attempt to deliver, beside what is stored."""
 
@@ -194,7 +150,7 @@ class _Attempt:
         decision.key, decision.found, decision.age = name, found, self.now - trust.ctime
         if not 0 <= self.now - trust.last_seen < HOUR:
             decision.stored = trust.again(self.now).pack()
-            self.entries.put(name, decision.stored)
+            self.entries.put(name, decision.stored, self.settings.max_age)
         return decision
 
     def credit(self) -> None:
@@ -204,11 +160,11 @@ class _Attempt:
         name = client_key(self.client)
         found = self.entries.get(name)
         if found is None or state_of(name, found, self.settings, self.now) == "expired":
-            self.entries.put(name, Triplet(self.now, count=1).pack())
+            self.entries.put(name, Triplet(self.now, count=1).pack(), self.settings.max_age)
             return
         credit = Triplet.unpack(found)
         if not 0 <= self.now - credit.last_seen < HOUR:
-            self.entries.put(name, credit.again(self.now).pack())
+            self.entries.put(name, credit.again(self.now).pack(), self.settings.max_age)
 
     def greylisted(self) -> Decision:
         """Return the decision on the triplet, and store the attempt."""
@@ -254,7 +210,7 @@ class _Attempt:
         if triplet.ctime > self.now:
             # The clock went back: nobody is greylisted for ever.
             return None, f"ignoring first attempt in the future: {triplet.ctime}"
-        return (None if _is_expired(triplet, self.settings, self.now) else triplet), ""
+        return (None if is_expired(triplet, self.settings, self.now) else triplet), ""
 
     def others(self, name: bytes, domain: bytes) -> Iterator[tuple[bytes, bytes]]:
         """Yield the keys under which a triplet may be that is not under its own; and its pool."""
@@ -268,26 +224,25 @@ class _Attempt:
             yield self.pool_key(domain), domain
 
     def first(self, name: bytes, domain: bytes) -> Decision:
-        """Return the decision on a first attempt, and store it; it pays for some purging."""
+        """Return the decision on a first attempt, and store it."""
         entries, settings, now = self.entries, self.settings, self.now
         triplet = Triplet(now)
         stored = triplet.pack()
-        entries.put(name, stored)
+        keep = max(settings.retry_window, settings.max_age if settings.mode == "learn" else 0)
+        entries.put(name, stored, keep)
         if domain:
-            entries.put(self.pool_key(domain), stored)
-
-        def stale(name: bytes, value: bytes) -> bool:
-            return is_stale(name, value, settings, now)
-
-        purge_step(entries, name, now, stale)
+            entries.put(self.pool_key(domain), stored, keep)
         return self.judge(triplet, stored, waiting=True)
 
     def again(self, name: bytes, before: Triplet) -> Decision:
         """Return the decision on one more attempt, and store it."""
         triplet = before.again(self.now)
         stored = triplet.pack()
-        self.entries.put(name, stored)
         delay = self.settings.delay
+        waits = triplet.is_waiting(delay) and self.settings.mode != "learn"
+        self.entries.put(
+            name, stored, self.settings.retry_window if waits else self.settings.max_age
+        )
         waiting, new_day = before.is_waiting(delay), before.last_seen // DAY != self.now // DAY
         if not triplet.is_waiting(delay) and (waiting or new_day) and not name.startswith(POOL):
             waiting = self.share(stored) and waiting
@@ -300,7 +255,7 @@ class _Attempt:
             return True
         name = self.pool_key(domain)
         before, _ = self.recall(self.entries.get(name))
-        self.entries.put(name, stored)
+        self.entries.put(name, stored, self.settings.max_age)
         return before is None or before.is_waiting(self.settings.delay)
 
     def judge(self, triplet: Triplet, stored: bytes, waiting: bool) -> Decision:
@@ -333,5 +288,5 @@ class _Attempt:
             name = instance_key(instance)
             if self.entries.get(name) is not None:
                 return PASS
-            self.entries.put(name, b"%d" % self.now)
+            self.entries.put(name, b"%d" % self.now, DAY)
         return header(age, self.settings, self.now)

@@ -14,6 +14,8 @@ The text is that of the original ``greylist.pl``, whose databases can be used as
 
 from __future__ import annotations
 
+DAY = 86400
+
 CLIENT = b"/client/"
 POOL = b"/pool/"
 INSTANCE = b"/instance/"

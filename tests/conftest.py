@@ -11,15 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from berkeley import open_store
 from readable import as_root, can_be_root
-
-from greylist.log import Log
-from greylist.store.berkeley.locks import KernelLock
-from greylist.store.berkeley.permissions import check, lock_path
-from greylist.store.berkeley.store import BerkeleyStore
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from greylist.store.berkeley.store import BerkeleyStore
 
 SCRIPT = str(Path(sysconfig.get_path("scripts")) / "greylist")
 
@@ -76,9 +74,7 @@ class Place:
         )
 
     def store(self, timeout: float = 10) -> BerkeleyStore:
-        check(str(self.database))
-        lock = KernelLock(lock_path(str(self.database)), timeout)
-        return BerkeleyStore(str(self.database), lock, Log())
+        return open_store(str(self.database), timeout)
 
     def entries(self) -> dict[bytes, bytes]:
         store = self.store()
@@ -95,7 +91,9 @@ class Place:
                 if key.startswith(b"/"):
                     continue
                 ctime, atime, count = map(int, value.split(b"/"))
-                entries.put(key, b"%d/%d/%d" % (ctime - seconds, atime and atime - seconds, count))
+                entries.put(
+                    key, b"%d/%d/%d" % (ctime - seconds, atime and atime - seconds, count), 0
+                )
 
         store.transact(shift)
         store.close()

@@ -1,24 +1,22 @@
-"""Entries in memory, for what is a function of them."""
+"""Entries in memory that a test looks into."""
 
 from __future__ import annotations
 
 
 class Memory(dict):
-    """A dictionary with the store's way of asking."""
+    """Entries as a transaction sees them, in a dictionary."""
 
-    def put(self, key: bytes, value: bytes) -> None:
-        """Store a value."""
+    def put(self, key, value, keep):
+        assert keep >= 0
         self[key] = value
 
-    def delete(self, key: bytes) -> None:
-        """Delete a key, which need not be there."""
+    def delete(self, key):
         self.pop(key, None)
 
-    def after(self, key: bytes, count: int) -> list[tuple[bytes, bytes]]:
-        """Return the entries that follow, in order."""
-        return sorted((name, self[name]) for name in self if name > key)[:count]
+    def after(self, key, count):
+        return [(name, self[name]) for name in sorted(self) if name > key][:count]
 
     @property
-    def triplets(self) -> dict[bytes, bytes]:
-        """The entries that are no other kind's."""
-        return {name: value for name, value in self.items() if not name.startswith(b"/")}
+    def triplets(self):
+        """The entries that are triplets."""
+        return {key: value for key, value in self.items() if not key.startswith(b"/")}

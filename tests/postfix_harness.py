@@ -67,15 +67,17 @@ postlog unix-dgram n - n - 1 postlogd
 
 AGE = """\
 import sys
+from greylist.expiry import Rules
 from greylist.log import Log
-from greylist.store.berkeley.store import BerkeleyStore
+from greylist.settings import Settings
+from greylist.store.berkeley.store import BerkeleyStore, load_all
 from greylist.store.berkeley.permissions import check, lock_path
 from greylist.store.berkeley.locks import KernelLock
 from greylist.triplet import Triplet
 
 path, seconds = sys.argv[1], int(sys.argv[2])
-check(path)
-store = BerkeleyStore(path, KernelLock(lock_path(path), 10), Log())
+check(path, load_all)
+store = BerkeleyStore(path, KernelLock(lock_path(path), 10), Log(), Rules(Settings()))
 
 def shift(entries):
     for key, value in entries.after(b"", 1_000_000):
@@ -83,7 +85,7 @@ def shift(entries):
             triplet = Triplet.unpack(value)
             triplet.ctime -= seconds
             triplet.atime -= seconds if triplet.atime else 0
-            entries.put(key, triplet.pack())
+            entries.put(key, triplet.pack(), 0)
 
 store.transact(shift)
 store.close()

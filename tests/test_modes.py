@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from greylist import settings
-from greylist.filter import Filter
+from greylist.answer import Responder
 from greylist.log import Log
-from greylist.policy import decide
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -55,9 +54,9 @@ class Site:
         database = f"database = {self.data}/greylist.db\nwhitelist = {self.directory}/no\n"
         self.config.write_text(database + text)
 
-    def filter(self) -> Filter:
+    def filter(self) -> Responder:
         """Return a filter with the settings of the file."""
-        return Filter(settings.load(str(self.config)), self.log)
+        return Responder(settings.load(str(self.config)), self.log)
 
 
 @pytest.fixture
@@ -122,7 +121,7 @@ def test_options_outlast_an_edit(site):
     """What was given on the command line wins over the file, after an edit too."""
     configuration = settings.load(str(site.config))
     configuration.set("reply", "option")
-    filter = Filter(configuration, site.log)
+    filter = Responder(configuration, site.log)
     site.write("reply = edited\nverbose = 1\n")
     assert filter.answer(REQUEST) == b"action=defer_if_permit option\n\n"
     assert site.log.verbose == 1
@@ -231,30 +230,6 @@ def test_files_with_a_mark(site):
     assert site.filter().answer(REQUEST) == PASS
 
 
-def test_purging_in_a_real_database(site):
-    """In Berkeley DB too, new triplets delete the old ones and their records, and no others."""
-    filter = site.filter()
-    filter.answer(REQUEST)
-    names = [REQUEST | {b"client_name": b"mail.example.com", b"sender": b"s%x@x" % n}
-             for n in range(200)]  # fmt: skip
-    start = 1_790_000_000
-    for at, old in enumerate(names):
-        filter.store.transact(lambda e: decide(old, e, filter.settings, start + at))  # noqa: B023
-
-    def old_ones(entries):
-        return [name for name, _ in entries.after(b"", 9999) if b"/s" in name]
-
-    assert len(filter.store.transact(old_ones)) == 400
-    late = start + 3 * 86400
-    for at in range(0, 7200, 90):
-        new = REQUEST | {b"recipient": b"new%d@example.org" % at}
-        filter.store.transact(lambda e: decide(new, e, filter.settings, late + at))  # noqa: B023
-    assert filter.store.transact(old_ones) == []
-    kept = filter.store.transact(lambda entries: entries.after(b"", 9999))
-    assert sum(b"/new" in name for name, _ in kept) == 80
-    filter.store.close()
-
-
 def run(site, *requests):
     """Return the replies of one filter process to these requests."""
     lines = [b"".join(b"%s=%s\n" % item for item in what.items()) + b"\n" for what in requests]
@@ -290,7 +265,7 @@ def make_older(site, seconds):
     def shift(entries):
         for name, value in entries.after(b"0", 100):
             ctime, rest = value.split(b"/", 1)
-            entries.put(name, b"%d/%s" % (int(ctime) - seconds, rest))
+            entries.put(name, b"%d/%s" % (int(ctime) - seconds, rest), 0)
 
     filter.store.transact(shift)
     filter.store.close()

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from memory import Memory
 
 from greylist import __version__, policy
-from greylist.policy import decide, is_stale, state_of
+from greylist.expiry import state_of
+from greylist.policy import decide
 from greylist.settings import Settings, SettingsError
-from greylist.store.berkeley.purge import purge
 from greylist.triplet import Triplet, pool_key
 
 NOW = 1_790_000_000
@@ -243,140 +243,6 @@ def test_states():
     assert state_of(b"/pool/google.com/a/b", b"192.0.2.0", found, NOW) == "other"
     off = settings(auto_whitelist="0")
     assert state_of(b"/client/192.0.2.0", b"%d/0/9" % NOW, off, NOW) == "other"
-
-
-def stale(name, value):
-    return is_stale(name, value, settings(), NOW)
-
-
-def test_purge_deletes_what_has_expired():
-    """What has expired is deleted, with the pool's records and instances; the rest is kept."""
-    entries = Memory()
-    kept = {
-        b"a/passed/x": b"%d/%d/1" % (NOW - 30 * DAY, NOW - 20 * DAY),
-        b"a/waiting/x": b"%d/0/0" % (NOW - DAY),
-        b"a/future/x": b"%d/0/0" % (NOW + 400 * DAY),
-        b"a/seen-in-future/x": b"%d/%d/3" % (NOW - 90 * DAY, NOW + 400 * DAY),
-        b"/pool/12345678": b"%d/%d/1" % (NOW - 30 * DAY, NOW - 20 * DAY),
-        b"/pool//client/": b"%d/0/0" % (NOW - DAY),
-        b"/client/a": b"%d/%d/7" % (NOW - 90 * DAY, NOW - DAY),
-        b"/instance/1.2": b"%d" % (NOW - 100),
-        b"/purge": b"%d/%d/a" % (NOW, NOW),
-        b"/other": b"whatever",
-    }
-    gone = {
-        b"a/late/x": b"%d/0/0" % (NOW - 3 * DAY),
-        b"b/old/x": b"%d/%d/5" % (NOW - 90 * DAY, NOW - 36 * DAY),
-        b"b/nonsense/x": b"nonsense",
-        b"/pool/87654321": b"%d/0/0" % (NOW - 3 * DAY),
-        b"/pool//other/1": b"%d/0/0" % (NOW - 3 * DAY),
-        b"/pool/example.com/of version 0.1/x": b"192.0.2.0",
-        b"/client/b": b"%d/%d/7" % (NOW - 90 * DAY, NOW - 36 * DAY),
-        b"/instance/1.1": b"%d" % (NOW - 2 * DAY),
-        b"/instance/1.3": b"nonsense",
-        b"/instance/1.4": b"9" * 9999,
-    }
-    entries.update(kept)
-    entries.update(gone)
-    position, deleted = purge(entries, b"", 100, stale)
-    assert (position, deleted) == (b"", len(gone))
-    assert entries == kept
-
-
-def test_purge_in_steps():
-    """Steps of any size go through all entries, whatever is deleted under way."""
-    entries = Memory()
-    for number in range(100):
-        old = 3 * DAY if number % 3 else 0
-        entries[b"%03d/a/b" % number] = b"%d/0/0" % (NOW - old)
-    position, steps, deleted = b"", 0, 0
-    while True:
-        position, count = purge(entries, position, 7, stale)
-        steps += 1
-        deleted += count
-        if not position:
-            break
-    assert deleted == 66
-    assert len(entries) == 34
-    assert steps == 15
-
-
-def traffic(entries, start, seconds, step=20, **values):
-    """Make new triplets, one every few seconds."""
-    for at in range(start, start + seconds, step):
-        what = request(b"192.0.2.1", b"mail.example.com", b"u%x@example.com" % (at * 7919))
-        decide(what, entries, settings(normalize_sender="no", **values), NOW + at)
-
-
-def test_size_follows_the_traffic():
-    """New triplets pay for the purging: with even traffic, the database stops growing."""
-    entries = Memory()
-    window = 6 * HOUR
-    sizes = []
-    for part in range(8):
-        traffic(entries, part * window, window, retry_window="6h")
-        sizes.append(len(entries))
-    fresh = 2 * window // 20
-    assert max(sizes[3:]) < 1.6 * fresh
-    assert abs(sizes[-1] - sizes[-2]) < fresh // 4
-
-
-def test_old_entries_go_in_slow_traffic():
-    """A few new triplets a day are enough for the old ones to go."""
-    entries = Memory()
-    for number in range(50):
-        entries[b"10.0.%d.0/a/b" % number] = b"%d/0/0" % (NOW - 3 * DAY)
-    traffic(entries, 0, 3 * DAY, step=DAY // 4)
-    assert not any(name.startswith(b"10.0.") for name in entries)
-
-
-def test_short_window_in_slow_traffic():
-    """Where a triplet expires before the next one comes, the old ones go all the same."""
-    entries = Memory()
-    traffic(entries, 0, 10 * DAY, step=DAY // 96, retry_window="10m")
-    assert len(entries) < 100
-
-
-def test_clock_that_jumps_ahead():
-    """An hour under a clock that has jumped ahead, be it by years, purges nothing."""
-    entries = Memory()
-    for number in range(50):
-        entries[b"10.0.%d.0/a/b" % number] = b"%d/%d/3" % (NOW - DAY, NOW)
-    traffic(entries, 0, 2 * HOUR)
-    traffic(entries, 4000 * DAY, HOUR - 20)
-    traffic(entries, 3 * HOUR, 2 * HOUR)
-    assert sum(name.startswith(b"10.0.") for name in entries) == 50
-
-
-def test_clock_that_goes_back():
-    """After the clock has gone back, purging goes on within an hour: it is never stuck."""
-    entries = Memory()
-    traffic(entries, 4000 * DAY, 2 * HOUR)
-    for number in range(50):
-        entries[b"10.0.%d.0/a/b" % number] = b"%d/0/0" % (NOW - 3 * DAY)
-    traffic(entries, 0, 6 * HOUR)
-    assert not any(name.startswith(b"10.0.") for name in entries)
-
-
-def test_clocks_a_little_apart():
-    """Filters that read the clock in another order than they get the lock stop no purging."""
-    entries = Memory()
-    for number in range(50):
-        entries[b"10.0.%d.0/a/b" % number] = b"%d/0/0" % (NOW - 3 * DAY)
-    for at in range(0, 3 * HOUR, 20):
-        traffic(entries, at + 2, 1)
-        traffic(entries, at, 1)
-    assert not any(name.startswith(b"10.0.") for name in entries)
-
-
-@pytest.mark.parametrize(
-    "value", [b"", b"x", b"1", b"1/2", b"/2/3", b"-1/5/x", b"\xff/\xff/\xff", b"9" * 9999 + b"/1/x"]
-)
-def test_purge_position_of_no_use(value):
-    """A record of the purging that does not parse is begun anew."""
-    entries = Memory({b"/purge": value, b"10.0.0.0/a/b": b"%d/0/0" % (NOW - 3 * DAY)})
-    traffic(entries, 0, 3 * HOUR)
-    assert b"10.0.0.0/a/b" not in entries
 
 
 def test_last_attempt_in_the_future():

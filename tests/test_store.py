@@ -49,9 +49,9 @@ def test_get_put_delete_after(place):
     store = place.store()
 
     def first(entries):
-        assert entries.get(b"b") is None
+        assert entries.get(b"never there") is None
         for key in (b"c", b"a", b"b", b"d"):
-            entries.put(key, b"value of " + key)
+            entries.put(key, b"value of " + key, 0)
         entries.delete(b"d")
         entries.delete(b"never there")
         return entries.get(b"b")
@@ -71,7 +71,7 @@ def test_an_error_undoes_the_transaction(place):
     store = place.store()
 
     def fail(entries):
-        entries.put(b"a", b"1")
+        entries.put(b"a", b"1", 0)
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from greylist.commands import dump_format, output
-from greylist.commands.session import opened
-from greylist.store.berkeley.backup import snapshot
+from greylist.commands.session import kept
 
 if TYPE_CHECKING:
     from greylist.settings import Settings
@@ -29,6 +28,6 @@ def command(settings: Settings, /) -> None:
     Example:
       greylist dump | gzip > greylist.dump.gz
     """
-    with opened(settings) as store, snapshot(store, settings.database) as entries:
+    with kept(settings).backup() as entries:
         for line in dump_format.write(output.progress(entries, "Dumping", printing=True)):
             click.echo(line)

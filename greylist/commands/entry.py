@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from greylist import policy
+from greylist.expiry import state_of
 from greylist.triplet import CLIENT, Triplet, split_key
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def entries(stored: Iterable[tuple[bytes, bytes]], settings: Settings, now: int)
 
 def entry_of(key: bytes, value: bytes, settings: Settings, now: int) -> Entry | None:
     """Return the entry that is stored so, or nothing when it is no person's business."""
-    state = policy.state_of(key, value, settings, now)
+    state = state_of(key, value, settings, now)
     if state not in STATES:
         return None
     try:

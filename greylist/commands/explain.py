@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING, NamedTuple
 import click
 
 from greylist import policy
+from greylist.answer import Responder
 from greylist.commands import output
 from greylist.commands.logs.maillog import request_of
-from greylist.commands.session import acting_as_owner, opened, present, to_person
-from greylist.filter import Filter
+from greylist.commands.session import kept, to_person
 from greylist.protocol import RequestError, read_requests
-from greylist.store.berkeley.purge import RECORD
-from greylist.store.memory import Overlay, Scratch
+from greylist.store.memory import MemoryStore, Overlay
 from greylist.whitelist.whitelist import Line
 
 if TYPE_CHECKING:
@@ -79,9 +78,9 @@ def command(settings: Settings, /, as_json: bool, **attributes: str | None) -> N
     if not requests:
         click.echo("There is no request in the input.", err=True)
         raise click.exceptions.Exit(1)
-    filter = Filter(settings, to_person())
-    with acting_as_owner(os.path.dirname(settings.database)):  # what root can read is no proof
-        screened = [(request, filter.screen(request)) for request in requests]
+    responder = Responder(settings, to_person())
+    with kept(settings).acting():  # what root can read is no proof
+        screened = [(request, responder.screen(request)) for request in requests]
     for number, explanation in enumerate(explain_all(screened, settings)):
         if as_json:
             output.print_json(as_dict(explanation))
@@ -127,15 +126,16 @@ def explain_all(
     if all(screened for _, screened in requests):
         yield from (explain(*pair, settings, None) for pair in requests)
         return
-    with acting_as_owner(os.path.dirname(settings.database)):
-        known = present(settings.database)
+    database = kept(settings)
+    with database.acting():
+        known = database.exists()
     if not known:
         words = f"There is no database at {settings.database} yet: it counts as empty."
         click.echo(words, err=True)
-        empty = Scratch()
+        empty = MemoryStore()
         yield from (explain(*pair, settings, empty) for pair in requests)
     else:
-        with opened(settings) as store:
+        with database.opened() as store:
             for pair in requests:
                 yield store.transact(functools.partial(explain, *pair, settings))
 
@@ -148,7 +148,7 @@ def explain(
         assert screened
         return Explanation(request, screened, [], {}, _place(screened.found), None)
     now = int(time.time())
-    overlay = Overlay(entries)
+    overlay = Overlay(entries.get)
     decision = policy.decide(request, overlay, settings, now)
     looked_up, stored = list(overlay.looked_up), dict(overlay.changes)
     passes = None
@@ -173,7 +173,7 @@ def show(explanation: Explanation, settings: Settings) -> None:
         ("request", _described(explanation.request)),
         ("whitelist", explanation.place or _not_whitelisted(explanation, settings)),
     ]
-    rows += [_entry("", *pair) for pair in explanation.looked_up if pair[0] != RECORD]
+    rows += [_entry("", *pair) for pair in explanation.looked_up]
     if decision.warning:
         rows.append(("warning", decision.warning))
     rows += [("reason", decision.reason), ("answer", decision.action.decode())]
@@ -182,7 +182,7 @@ def show(explanation: Explanation, settings: Settings) -> None:
         words = "if tried again after" if decision.age else "if tried now and again after"
         rows.append(("would pass", f"{words} {when}"))
     stored = explanation.stored.items()
-    rows += [_entry("would store ", *pair) for pair in stored if pair[0] != RECORD]
+    rows += [_entry("would store ", *pair) for pair in stored]
     width = max(len(name) for name, _ in rows)
     for name, words in rows:
         click.echo(click.style(name.ljust(width), bold=True) + "  " + words)

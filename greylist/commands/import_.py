@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from greylist import policy
 from greylist.commands import output
 from greylist.commands.importers.rows import ForeignError
 from greylist.commands.importers.source import read
 from greylist.commands.load import load, report
+from greylist.expiry import state_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -121,7 +121,7 @@ class _Outcome:
     ) -> Iterator[tuple[bytes, bytes]]:
         """Yield what can be taken over, and count what becomes of every entry."""
         for kind, key, value, origin in rows:
-            gone = key and policy.state_of(key, value, settings, now) == "expired"
+            gone = key and state_of(key, value, settings, now) == "expired"
             self._counts["expired" if gone else kind] += 1
             if key and not gone:
                 yield key, value

@@ -67,7 +67,7 @@ def merge(entries: Entries, entry: tuple[bytes, bytes]) -> str:
     merged = value if found is None else _merged(found, value)
     if merged == found:
         return "unchanged"
-    entries.put(key, merged)
+    entries.put(key, merged, 0)
     return "added" if found is None else "merged"
 
 

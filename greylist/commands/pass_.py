@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from greylist import policy
 from greylist.addresses import parse_address
 from greylist.client import identify, organization
 from greylist.commands import output
@@ -17,6 +16,7 @@ from greylist.commands.forget import choose
 from greylist.commands.list import show
 from greylist.commands.selection import Selection, selectors
 from greylist.commands.session import apply, opened
+from greylist.expiry import state_of
 from greylist.triplet import Triplet, client_key
 
 if TYPE_CHECKING:
@@ -73,11 +73,11 @@ def _pass(settings: Settings, selection: Selection, now: int, dry_run: bool) -> 
         found = entries.get(entry.key)
         if found is None:
             return  # it went meanwhile
-        state, triplet = policy.state_of(entry.key, found, settings, now), Triplet.unpack(found)
+        state, triplet = state_of(entry.key, found, settings, now), Triplet.unpack(found)
         if state in _CHANGED:
             old = max(1, now - settings.delay)
             first = min(triplet.ctime, old) if state == "waiting" else old
-            entries.put(entry.key, Triplet(first, 0, triplet.count).pack())
+            entries.put(entry.key, Triplet(first, 0, triplet.count).pack(), settings.retry_window)
 
     with opened(settings) as store:
         if not selection.state:
@@ -96,7 +96,7 @@ def _trust(settings: Settings, address: str, now: int, dry_run: bool) -> Entry:
     value = Triplet(now, count=settings.auto_whitelist).pack()
 
     def put(entries: Entries) -> None:
-        entries.put(key, value)
+        entries.put(key, value, settings.max_age)
 
     if not dry_run:
         with opened(settings, create=True) as store:

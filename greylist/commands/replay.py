@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 import click
 
 from greylist.addresses import parse_address
+from greylist.answer import Responder
 from greylist.cli import configure
 from greylist.commands import output
 from greylist.commands.logs.maillog import Attempt, Reader
 from greylist.commands.logs.simulation import Outcome, deliveries, play
 from greylist.commands.report.statistics import quantile
-from greylist.commands.session import acting_as_owner, to_person
+from greylist.commands.session import kept, to_person
 from greylist.commands.stats import QUANTILES
-from greylist.filter import Filter
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -87,9 +87,9 @@ def command(
 
 
 def _play(found: list[Delivery], settings: Settings) -> Outcome:
-    filter = Filter(settings, to_person())
-    with acting_as_owner(os.path.dirname(settings.database)):  # what root can read is no proof
-        return play(found, settings, filter.screen)
+    responder = Responder(settings, to_person())
+    with kept(settings).acting():  # what root can read is no proof
+        return play(found, settings, responder.screen)
 
 
 def _name(settings: Settings) -> str:

@@ -1,13 +1,23 @@
-"""Where the entries are kept: one short transaction a request, under one lock."""
+"""Where the entries are kept: what a store is, and which one a database's name means.
+
+A store knows no policy: what is stale and how two versions of an entry merge is told to it by
+the ``Rules`` that whoever opens it hands over.
+"""
 
 from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Iterator
+    from contextlib import AbstractContextManager
     from typing import Protocol, TypeVar
 
+    from greylist.log import Log
+    from greylist.settings import Settings
+
     T = TypeVar("T")
+    Get = Callable[[bytes], bytes | None]
+    Entry = tuple[bytes, bytes]
 
     class Entries(Protocol):
         """What is stored, as one transaction sees it."""
@@ -15,43 +25,116 @@ if TYPE_CHECKING:
         def get(self, key: bytes, /) -> bytes | None:
             """Return the value of a key, or nothing."""
 
-        def put(self, key: bytes, value: bytes, /) -> None:
-            """Store a value under a key."""
+        def put(self, key: bytes, value: bytes, keep: int, /) -> None:
+            """Store a value under a key, to be kept for this many seconds at least."""
 
         def delete(self, key: bytes, /) -> None:
             """Delete a key, which need not be there."""
 
-        def after(self, key: bytes, count: int, /) -> list[tuple[bytes, bytes]]:
-            """Return at most ``count`` entries whose keys follow this one, in order."""
-
     class Store(Protocol):
         """A place for entries that many processes share."""
 
-        def transact(self, function: Callable[[Entries], T], /) -> T:
+        def transact(self, function: Callable[[Entries], T], hint: Iterable[bytes] = (), /) -> T:
             """Return what the function returns, its changes being stored as one.
 
             The function may run more than once; only its last run counts.
+
+            Args:
+                function: reads and changes entries.
+                hint: keys that the function will ask for, as far as they are known before.
 
             Raises:
                 StoreError: nothing was changed.
             """
 
-        def close(self) -> None:
-            """Let go of the store; it is of no use afterwards."""
+        def scan(self, cursor: bytes, count: int, /) -> tuple[bytes, list[Entry]]:
+            """Return the next batch of all entries, in any order, and where to go on.
 
-    class Lock(Protocol):
-        """Exclusive between processes, and released by the kernel when its holder dies."""
+            An entry that stays is seen at least once; one that comes, changes or goes meanwhile
+            may be seen as it was or as it is.
 
-        def acquire(self) -> None:
-            """Wait for the lock.
+            Args:
+                cursor: empty at first, then what the last call returned; empty after the end.
+                count: how many entries to return at most.
 
             Raises:
-                StoreError: it could not be had in time.
+                StoreError: the store cannot be read.
             """
 
-        def release(self) -> None:
-            """Let the next one have the lock."""
+        def close(self) -> None:
+            """Let go of the store; it cannot be used afterwards."""
+
+    class Rules(Protocol):
+        """What the policy tells a store about its entries."""
+
+        def is_stale(self, key: bytes, value: bytes, now: int, /) -> bool:
+            """Return whether an entry has no more use and can be deleted."""
+
+        def merge(
+            self, key: bytes, salvaged: bytes, live: bytes | None, now: int, /
+        ) -> bytes | None:
+            """Return the value to store for two versions of an entry; None: leave the live one."""
+
+        def arguments(self) -> list[str]:
+            """Return the settings behind the rules as ``name=value``, for another process."""
+
+    class Maintenance(Protocol):
+        """What the commands ask of a store beside its entries."""
+
+        def opened(self, create: bool = False) -> AbstractContextManager[Store]:
+            """Open the store for a while; with ``create``, it need not exist.
+
+            Raises:
+                StoreError: it cannot be used, or does not exist.
+            """
+
+        def exists(self) -> bool:
+            """Return whether there is a database.
+
+            Raises:
+                StoreError: this user may not know.
+            """
+
+        def acting(self) -> AbstractContextManager[None]:
+            """Act as the user as whom the filter uses the store, for a while."""
+
+        def backup(self) -> AbstractContextManager[Iterator[Entry]]:
+            """Yield the entries as of one moment, while requests go on."""
+
+        def purge(self, now: int) -> Iterator[int]:
+            """Delete the stale entries in short batches; yield how many in each."""
+
+        def sizes(self) -> tuple[int, int]:
+            """Return the bytes of the database, and of its log and cache."""
 
 
 class StoreError(Exception):
     """The store cannot be used; the text says why, and what mends it."""
+
+
+def opener(database: str) -> Callable[[Settings, Log, Rules, Callable[[], None]], Store]:
+    """Return the function that opens a database's kind of store for a filter.
+
+    Its arguments: the settings; the log, which hears of trouble; the rules; and what loads the
+    modules that cannot be loaded any more should the process become another user. Only that
+    kind's modules are loaded here.
+
+    Args:
+        database: the setting of that name.
+    """
+    from greylist.store.berkeley.store import open_store
+
+    return open_store
+
+
+def maintenance(settings: Settings, log: Log, rules: Rules) -> Maintenance:
+    """Return what the commands ask of the store that the settings name.
+
+    Args:
+        settings: name the database.
+        log: is told of recoveries.
+        rules: tell what is stale, and merge what was salvaged.
+    """
+    from greylist.store.berkeley.maintenance import BerkeleyMaintenance
+
+    return BerkeleyMaintenance(settings, log, rules)

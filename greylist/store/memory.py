@@ -1,4 +1,4 @@
-"""Entries that are thrown away: for asking what the policy would do, without doing it."""
+"""Stores that are thrown away: for asking what the policy would do, without doing it."""
 
 from __future__ import annotations
 
@@ -6,21 +6,37 @@ from bisect import bisect_right, insort
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from greylist.store import Entries
+    from collections.abc import Callable, Iterable
+
+    from greylist.store import Entries, Entry, Get, T
 
 
-class Scratch:
-    """A database in memory."""
+class MemoryStore:
+    """Entries in memory: a store of one process, and what its transactions see."""
 
-    def __init__(self) -> None:
-        self._values: dict[bytes, bytes] = {}
-        self._keys: list[bytes] = []
+    def __init__(self, entries: Iterable[Entry] = ()) -> None:
+        """Args: entries: what is stored at first."""
+        self._values: dict[bytes, bytes] = dict(entries)
+        self._keys = sorted(self._values)
+
+    def transact(self, function: Callable[[Entries], T], hint: Iterable[bytes] = ()) -> T:
+        """Return what the function returns."""
+        return function(self)
+
+    def scan(self, cursor: bytes, count: int) -> tuple[bytes, list[Entry]]:
+        """Return the next batch of entries, in the order of their keys, and where to go on."""
+        start = bisect_right(self._keys, cursor)
+        keys = self._keys[start : start + count]
+        return (keys[-1] if len(keys) == count else b""), [(k, self._values[k]) for k in keys]
+
+    def close(self) -> None:
+        """Do nothing: the entries go with the object."""
 
     def get(self, key: bytes) -> bytes | None:
         """Return the value of a key, or nothing."""
         return self._values.get(key)
 
-    def put(self, key: bytes, value: bytes) -> None:
+    def put(self, key: bytes, value: bytes, keep: int) -> None:
         """Store a value under a key."""
         if key not in self._values:
             insort(self._keys, key)
@@ -31,43 +47,31 @@ class Scratch:
         if self._values.pop(key, None) is not None:
             del self._keys[bisect_right(self._keys, key) - 1]
 
-    def after(self, key: bytes, count: int) -> list[tuple[bytes, bytes]]:
-        """Return at most ``count`` entries whose keys follow this one, in order."""
-        start = bisect_right(self._keys, key)
-        return [(name, self._values[name]) for name in self._keys[start : start + count]]
-
 
 class Overlay:
     """Changes over entries that stay as they are.
 
     Attributes:
-        looked_up: what was read, in order, with what was found.
-        changes: what would be stored; nothing stands for a deletion.
+        looked_up: the keys that were read, in order, with what was found.
+        changes: the values that would be stored; None stands for a deletion.
     """
 
-    def __init__(self, below: Entries) -> None:
-        self._below = below
+    def __init__(self, get: Get) -> None:
+        """Args: get: reads the entries below."""
+        self._get = get
         self.looked_up: list[tuple[bytes, bytes | None]] = []
         self.changes: dict[bytes, bytes | None] = {}
 
     def get(self, key: bytes) -> bytes | None:
         """Return the value of a key, or nothing."""
-        value = self.changes[key] if key in self.changes else self._below.get(key)
+        value = self.changes[key] if key in self.changes else self._get(key)
         self.looked_up.append((key, value))
         return value
 
-    def put(self, key: bytes, value: bytes) -> None:
+    def put(self, key: bytes, value: bytes, keep: int) -> None:
         """Remember that a value would be stored."""
         self.changes[key] = value
 
     def delete(self, key: bytes) -> None:
         """Remember that a key would be deleted."""
         self.changes[key] = None
-
-    def after(self, key: bytes, count: int) -> list[tuple[bytes, bytes]]:
-        """Return at most ``count`` entries whose keys follow this one, in order."""
-        wanted = count + sum(value is None for value in self.changes.values())
-        below = self._below.after(key, wanted)
-        merged = {name: value for name, value in below if name not in self.changes}
-        merged |= {n: v for n, v in self.changes.items() if n > key and v is not None}
-        return sorted(merged.items())[:count]

@@ -52,7 +52,7 @@ class Host:
     def put(self, entries):
         """Store entries, as bytes under bytes."""
         with opened(self.settings, create=True) as store:
-            store.transact(lambda e: [e.put(key, value) for key, value in entries.items()])
+            store.transact(lambda e: [e.put(key, value, 0) for key, value in entries.items()])
 
     def all(self):
         """Return what is stored."""

@@ -11,17 +11,15 @@ import time
 from types import SimpleNamespace
 
 import pytest
+from berkeley import open_store
 from hypothesis import given
 from hypothesis import strategies as st
 
 from greylist.commands import dump_format
 from greylist.commands.load import merge
-from greylist.commands.session import opened, to_person, walk
-from greylist.store.berkeley.backup import _has_whole_log, snapshot
-from greylist.store.berkeley.locks import KernelLock
-from greylist.store.berkeley.permissions import lock_path
-from greylist.store.berkeley.store import BerkeleyStore
-from greylist.store.memory import Scratch
+from greylist.commands.session import kept, opened, to_person, walk
+from greylist.store.berkeley.backup import _has_whole_log
+from greylist.store.memory import MemoryStore
 
 from .mailhost import NOW, Host
 
@@ -75,8 +73,8 @@ def test_a_dump_loads_as_it_was(host, tmp_path):
 )
 def test_both_have_the_triplet(old, new, expected):
     """The older first attempt, the newer last one and the greater count hold."""
-    entries = Scratch()
-    entries.put(b"k", old)
+    entries = MemoryStore()
+    entries.put(b"k", old, 0)
     merge(entries, (b"k", new))
     assert entries.get(b"k") == expected
 
@@ -113,11 +111,12 @@ def test_a_dump_cut_short_is_noticed(host, tmp_path):
 
 def _write_pairs(settings, ready):
     """Change 40 entries that lie far apart, always together, until killed."""
-    lock = KernelLock(lock_path(settings.database), 60)
-    store = BerkeleyStore(settings.database, lock, to_person())
+    store = open_store(settings.database, 60, to_person())
     for number in itertools.count():
         value = b"%d/0/0" % (number + 1)
-        store.transact(lambda e, v=value: [e.put(b"%05d/pair/x" % (n * 500), v) for n in range(40)])
+        store.transact(
+            lambda e, v=value: [e.put(b"%05d/pair/x" % (n * 500), v, 0) for n in range(40)]
+        )
         time.sleep(0.001)  # or the log would be replaced faster than it can be copied
         if number == 100:
             ready.set()
@@ -146,7 +145,7 @@ def test_a_dump_is_of_one_moment(host):
         assert ready.wait(60)
         numbers = []
         for _ in range(5):
-            with opened(host.settings) as store, snapshot(store, host.settings.database) as entries:
+            with kept(host.settings).backup() as entries:
                 dumped = dict(entries)
             values = {value for key, value in dumped.items() if b"pair" in key}
             assert len(values) == 1
@@ -166,7 +165,7 @@ def test_a_walk_in_batches_sees_what_stays_once(host):
         for number, (key, _) in enumerate(walk(store)):
             seen.append(key)
             if number % 500 == 0:
-                store.transact(lambda e, n=number: e.put(b"%06d/a/b" % (2 * n + 1001), b"1/0/0"))
+                store.transact(lambda e, n=number: e.put(b"%06d/a/b" % (2 * n + 1001), b"1/0/0", 0))
                 store.transact(lambda e, n=number: e.delete(b"%06d/a/b" % (3998 - n)))
     gone = range(1998, 4000, 500)
     stays = {b"%06d/a/b" % n for n in range(0, 4000, 2) if n not in gone}

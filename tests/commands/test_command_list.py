@@ -103,7 +103,7 @@ def test_a_reader_that_leaves_is_no_error(host):
 
 def test_a_held_lock_is_named(stocked, monkeypatch):
     """A busy database is a message that names the holder, not a hang."""
-    monkeypatch.setattr("greylist.commands.session.PATIENCE", 0.05)
+    monkeypatch.setattr("greylist.store.berkeley.maintenance.PATIENCE", 0.05)
     with open(f"{stocked.database}.lock", "rb") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         result = stocked.run("list", code=3)

@@ -20,6 +20,7 @@ from bsddb3 import db
 
 from greylist.store.berkeley import checker
 from greylist.store.berkeley.salvage import leaves
+from tests.berkeley import RULES
 from tests.reliability.harness import House, QuietLog, ask_until_answered, key, request
 
 ENTRIES = 3000
@@ -42,7 +43,7 @@ def build(directory: Path) -> House:
     def fill(first: int, last: int) -> None:
         def update(entries) -> None:
             for number in range(first, last):
-                entries.put(key(number), b"%d/%d/1" % (now, now + 600))
+                entries.put(key(number), b"%d/%d/1" % (now, now + 600), 0)
 
         store.transact(update)
 
@@ -199,7 +200,7 @@ def case(seed: int, model: Path) -> dict[str, object]:
             passed += reply != DEFER
         settle(house)
         # What the first requests did not touch may still be damaged: the check has to find it.
-        checker.check_database(house.path, QuietLog())
+        checker.check_database(house.path, QuietLog(), RULES)
         settle(house)
         for number in numbers[:3]:
             reply, more = ask_until_answered(house, request(number), TRIES)

@@ -50,7 +50,8 @@ def flood(house: House, kind: str, numbers: Iterable[int], now: int, every: floa
     """Have an attempt decided and stored every so many seconds; return the time of the last."""
     settings = Settings()
     settings.set("normalize_sender", "no")
-    store = house.store()
+    moment = now
+    store = house.store(clock=lambda: moment)
     for done, number in enumerate(numbers, 1):
         request = attempt(kind, number)
         moment = now + int(done * every)

@@ -12,16 +12,17 @@ import time
 from typing import TYPE_CHECKING
 
 from greylist.log import Log
-from greylist.store.berkeley.locks import KernelLock
-from greylist.store.berkeley.permissions import check, lock_path
+from greylist.store.berkeley.permissions import lock_path
 from greylist.store.berkeley.purge import RECORD as PURGE
 from greylist.store.berkeley.quarantine import copies
 from greylist.store.berkeley.rebuild import prepare
 from greylist.store.berkeley.record import SIZE, Record
-from greylist.store.berkeley.store import BerkeleyStore
+from tests.berkeley import RULES, open_store
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from greylist.store.berkeley.store import BerkeleyStore
 
 VERIFY = "db5.3_verify"
 
@@ -67,12 +68,9 @@ class House:
         }
         self.config.write_text("".join(f"{name} = {value}\n" for name, value in settings.items()))
 
-    def store(self, timeout: float = 30, log: Log | None = None) -> BerkeleyStore:
+    def store(self, timeout: float = 30, log: Log | None = None, **options) -> BerkeleyStore:
         """Return the store, opened by this process."""
-        check(self.path)
-        return BerkeleyStore(
-            self.path, KernelLock(lock_path(self.path), timeout), log or QuietLog()
-        )
+        return open_store(self.path, timeout, log or QuietLog(), **options)
 
     def filter(self, prefix: tuple[str, ...] = (), **options) -> FilterProcess:
         """Start a filter."""
@@ -139,7 +137,7 @@ class House:
         """
         with open(lock_path(self.path), "r+b", buffering=0) as file:
             fcntl.flock(file, fcntl.LOCK_EX)
-            prepare(self.path, durable=False)
+            prepare(self.path, durable=False, rules=RULES)
             record = self.record()
             record.generation += 1
             file.write(record.pack())

@@ -31,8 +31,8 @@ def _write_for_ever(house: House, number: int, ledger: int) -> None:
         now = int(time.time())
 
         def update(entries, sequence=sequence, now=now):
-            entries.put(key(mine), b"%d/%d/%d" % (now, now, sequence))
-            entries.put(key(mine + sequence), b"%d/0/0" % now)
+            entries.put(key(mine), b"%d/%d/%d" % (now, now, sequence), 0)
+            entries.put(key(mine + sequence), b"%d/0/0" % now, 0)
 
         store.transact(update)
         os.write(ledger, b"%d\n" % sequence)

@@ -44,7 +44,7 @@ def _fill(house: House, count: int) -> None:
 
         def update(entries, first=first):
             for number in range(first, first + 100):
-                entries.put(key(number), b"%d/%d/1" % (now, now + 600))
+                entries.put(key(number), b"%d/%d/1" % (now, now + 600), 0)
 
         store.transact(update)
     store.close()

@@ -42,7 +42,7 @@ def test_long_addresses_in_the_filter(house):
     now = int(time.time())
     store = house.store()
     old = whole_key(b"192.0.2.9", LONG, b"b@example.org")
-    store.transact(lambda entries: entries.put(old, b"%d/0/0" % (now - 400)))
+    store.transact(lambda entries: entries.put(old, b"%d/0/0" % (now - 400), 0))
     store.close()
     process = house.filter()
     assert process.ask(triplet(b"192.0.2.1", LONG, b"b@example.org")) == DEFER

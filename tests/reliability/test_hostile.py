@@ -121,7 +121,7 @@ def test_clock(house, shift):
     house.configure(delay="1s")
     now = int(time.time()) + shift
     store = house.store()
-    store.transact(lambda entries: entries.put(key(1), b"%d/%d/5" % (now - 600, now)))
+    store.transact(lambda entries: entries.put(key(1), b"%d/%d/5" % (now - 600, now), 0))
     store.close()
     replies = []
     deadline = time.monotonic() + 20

@@ -13,8 +13,10 @@ import time
 import pytest
 from bsddb3 import db
 
-from greylist.store.berkeley import checker, due, merge, quarantine, salvage
+from greylist import expiry
+from greylist.store.berkeley import checker, due, quarantine, salvage
 from greylist.store.berkeley.environment import home
+from tests.berkeley import RULES
 from tests.reliability.corruption import DEFER, PASS, mark_dirty, settle
 from tests.reliability.harness import QuietLog, ask_until_answered, key, request
 
@@ -29,7 +31,7 @@ def fill(house, count: int = 1000) -> None:
 
     def update(entries) -> None:
         for number in range(count):
-            entries.put(key(number), b"%d/%d/1" % (old, old + 600))
+            entries.put(key(number), b"%d/%d/1" % (old, old + 600), 0)
 
     store.transact(update)
     store.close()
@@ -63,10 +65,10 @@ def test_check_finds_what_hangs(house):
     with open(house.path, "r+b") as file:
         file.seek(4096 * 7)
         file.write(bytes(4096))
-    checker.check_database(house.path, QuietLog())
+    checker.check_database(house.path, QuietLog(), RULES)
     assert len(house.copies()) == 1
     for copy in quarantine.to_salvage(house.path):
-        checker.salvage(house.path, copy, QuietLog())
+        checker.salvage(house.path, copy, QuietLog(), RULES)
     entries = house.entries()
     assert sum(key(number) in entries for number in range(1000)) > 900
 
@@ -75,7 +77,7 @@ def test_check_of_a_sound_database(house):
     """A sound database stays where it is, and the log says so."""
     fill(house)
     log = QuietLog()
-    checker.check_database(house.path, log)
+    checker.check_database(house.path, log, RULES)
     assert log.lines == [f"check of {house.path}: no damage found"]
     assert not house.copies()
     assert len(house.entries()) == 1000
@@ -235,21 +237,21 @@ T = b"192.0.2.1/a@example.com/b@example.org"
 )
 def test_merge(salvaged, live, result):
     """The newer entry wins, and a wait that had begun goes on."""
-    assert merge.merged(T, salvaged, live, NOW) == result
+    assert expiry.merged(T, salvaged, live, NOW) == result
 
 
 def test_merge_of_other_entries():
     """Entries of other kinds are taken when they are missing, and never replaced."""
-    assert merge.merged(b"/client/x", b"new", None, NOW) == b"new"
-    assert merge.merged(b"/client/x", b"new", b"old", NOW) is None
-    assert merge.merged(b"no triplet", b"100/0/0", None, NOW) is None
+    assert expiry.merged(b"/client/x", b"new", None, NOW) == b"new"
+    assert expiry.merged(b"/client/x", b"new", b"old", NOW) is None
+    assert expiry.merged(b"no triplet", b"100/0/0", None, NOW) is None
 
 
 def test_merge_twice(house):
     """A salvage that is done again changes nothing."""
     for live in (b"500/600/1", b"500/0/0", None):
-        once = merge.merged(T, b"100/200/3", live, NOW)
-        assert merge.merged(T, b"100/200/3", once, NOW) is None
+        once = expiry.merged(T, b"100/200/3", live, NOW)
+        assert expiry.merged(T, b"100/200/3", once, NOW) is None
 
 
 @pytest.mark.parametrize("kind", ["plain", "logged"])
@@ -307,7 +309,7 @@ def test_copies_are_bounded(house):
     assert copies[0] == min(copies)
     waiting = quarantine.to_salvage(house.path)
     for copy in waiting:
-        checker.salvage(house.path, copy, QuietLog())
+        checker.salvage(house.path, copy, QuietLog(), RULES)
     fill(house, 5)
     newest = quarantine.quarantine(house.path, QuietLog())
     assert len(house.copies()) == quarantine.COPIES
@@ -338,8 +340,8 @@ def test_salvage_on_a_slow_machine(house, monkeypatch):
     for _ in range(quarantine.ATTEMPTS + 1):
         with monkeypatch.context() as patch:
             patch.setattr(checker, "salvage", bitten)
-            checker.run(house.path, QuietLog())
-    checker.run(house.path, QuietLog())
+            checker.run(house.path, QuietLog(), RULES)
+    checker.run(house.path, QuietLog(), RULES)
     assert len(house.entries()) == 5
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from greylist.store import StoreError
 from greylist.store.berkeley import checker, due, quarantine, record
+from tests.berkeley import RULES
 from tests.reliability.corruption import settle
 from tests.reliability.harness import QuietLog, ask_until_answered, key, request
 from tests.reliability.test_repair import fill
@@ -25,7 +26,7 @@ def put(house, numbers, value: bytes) -> None:
     store = house.store()
     store._count = -(10**9)
     for number in numbers:
-        store.transact(lambda entries: entries.put(key(number), value))  # noqa: B023
+        store.transact(lambda entries: entries.put(key(number), value, 0))  # noqa: B023
     store.close()
 
 
@@ -59,7 +60,7 @@ def test_log_is_salvaged(house):
     fill(house, 1000)
     house.verify()
     copy = copy_without_cache(house)
-    checker.salvage(house.path, copy, QuietLog())
+    checker.salvage(house.path, copy, QuietLog(), RULES)
     entries = house.entries()
     assert {key(number) for number in range(1400)} == set(entries)
     assert all(entries[key(number)].endswith(b"/2") for number in range(100))
@@ -75,7 +76,7 @@ def test_damaged_log_is_salvaged(house):
     end = len(data.rstrip(b"\0"))
     data[end // 2 : end // 2 + 20] = bytes(20)
     log.write_bytes(data)
-    checker.salvage(house.path, copy, QuietLog())
+    checker.salvage(house.path, copy, QuietLog(), RULES)
     assert len(house.entries()) >= 1398
 
 
@@ -138,13 +139,13 @@ def test_salvage_waits_for_room(small_disk):
         fill_disk(filler, 4 << 20)
     [copy] = quarantine.to_salvage(house.path)
     with pytest.raises(StoreError, match="MiB more have to be free"):
-        checker.salvage(house.path, copy, QuietLog())
-    checker.run(house.path, QuietLog())
+        checker.salvage(house.path, copy, QuietLog(), RULES)
+    checker.run(house.path, QuietLog(), RULES)
     assert quarantine.to_salvage(house.path) == [copy]
     assert not due.is_now(house.path)
     filler.unlink()
     os.utime(due.due_path(house.path))
-    checker.run(house.path, QuietLog())
+    checker.run(house.path, QuietLog(), RULES)
     assert len(house.entries()) == 1001
 
 
@@ -168,7 +169,7 @@ def test_salvage_under_a_clock_that_was_set_back(house):
     copy = quarantine.quarantine(house.path, QuietLog())
     for file in Path(copy).rglob("*"):
         os.utime(file, (later, later))
-    checker.salvage(house.path, copy, QuietLog())
+    checker.salvage(house.path, copy, QuietLog(), RULES)
     assert len(house.entries()) == 10
 
 

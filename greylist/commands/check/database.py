@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 
 from greylist.commands import output
 from greylist.commands.check.report import Finding
-from greylist.commands.session import acting_as_owner, opened, present, walk
+from greylist.commands.session import kept, opened, walk
 from greylist.store import StoreError
 from greylist.store.berkeley.environment import Damaged
 from greylist.store.berkeley.pages import check_file
 from greylist.store.berkeley.permissions import check, lock_path, user
 from greylist.store.berkeley.quarantine import copies
 from greylist.store.berkeley.record import SIZE, Record
+from greylist.store.berkeley.store import load_all
 from greylist.triplet import Triplet
 
 if TYPE_CHECKING:
@@ -32,10 +33,11 @@ def examine(settings: Settings) -> Findings:
     """Yield what is to say about the database, as the directory's owner sees it."""
     path = settings.database
     directory = os.path.dirname(path)
+    database = kept(settings)
     try:
-        with acting_as_owner(directory):
-            present(path)
-            check(path)
+        with database.acting():
+            database.exists()
+            check(path, load_all)
     except StoreError as error:
         text, _, remedy = str(error).partition("; mend it: ")
         if not os.path.exists(directory):

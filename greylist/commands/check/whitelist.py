@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
 from typing import TYPE_CHECKING
 
 from greylist.commands import output
 from greylist.commands.check.report import Finding
-from greylist.commands.session import acting_as_owner
+from greylist.commands.session import kept
 from greylist.whitelist.postgrey import client_rule, recipient_rule
 from greylist.whitelist.regex import Expressions
 from greylist.whitelist.whitelist import Line, Patterns, rule
@@ -41,7 +40,7 @@ def examine(settings: Settings) -> Findings:
 def _file(settings: Settings, subject: str, path: str, form: Form) -> Findings:
     """Yield what is to say about one file."""
     try:
-        with acting_as_owner(os.path.dirname(settings.database)), open(path, "rb") as file:
+        with kept(settings).acting(), open(path, "rb") as file:
             text = file.read()
     except FileNotFoundError:
         yield _missing(subject, path)

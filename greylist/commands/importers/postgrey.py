@@ -32,7 +32,7 @@ def is_value(value: bytes) -> bool:
     return _VALUE.fullmatch(value) is not None
 
 
-def translate(name: bytes, value: bytes, settings: Settings) -> Row:
+def translate(name: bytes, value: bytes, settings: Settings) -> Row:  # noqa: PLR0911 - a form each
     """Return an entry of postgrey's as ours."""
     if _HASHED.fullmatch(name):
         return Row("hashed")

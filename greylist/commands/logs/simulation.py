@@ -6,7 +6,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from greylist import policy
-from greylist.store.memory import Scratch
+from greylist.store.memory import MemoryStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -123,13 +123,13 @@ def play(
         (number, attempt) for number, delivery in enumerate(found) for attempt in delivery.attempts
     ]
     attempts.sort(key=lambda item: item[1].time)
-    scratch = Scratch()
+    entries = MemoryStore()
     passed: dict[int, int] = {}
     for number, attempt in attempts:
         if number not in passed:
             decision = screen(attempt.request)
             if decision is None:
-                decision = policy.decide(attempt.request, scratch, settings, attempt.time)
+                decision = policy.decide(attempt.request, entries, settings, attempt.time)
             if decision.verdict == "pass":
                 passed[number] = attempt.time
     outcome = Outcome()

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import math
-import os
 import time
 from collections import Counter
 from typing import TYPE_CHECKING
 
 from greylist.commands.entry import STATES
-from greylist.store.berkeley.environment import home
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -45,7 +43,14 @@ class Figures:
         log_bytes: the size of its log and shared regions.
     """
 
-    def __init__(self, entries: Iterable[Entry], settings: Settings, now: int) -> None:
+    def __init__(
+        self,
+        entries: Iterable[Entry],
+        settings: Settings,
+        now: int,
+        sizes: tuple[int, int] = (0, 0),
+    ) -> None:
+        """Count entries; sizes: the bytes of the database, and of its log and cache."""
         self.now = now
         self.window = settings.retry_window
         self.delay = settings.delay
@@ -62,7 +67,7 @@ class Figures:
             if entry.recipient:
                 self._add(entry)
         self.delays.sort()
-        self.bytes, self.log_bytes = _sizes(settings.database)
+        self.bytes, self.log_bytes = sizes
 
     def _add(self, entry: Entry) -> None:
         age = self.now - entry.first
@@ -100,17 +105,6 @@ def quantile(values: list[int], share: float) -> int | None:
     return values[max(0, math.ceil(share * len(values)) - 1)]
 
 
-def _sizes(path: str) -> tuple[int, int]:
-    """Return the bytes on disk of the database and of its environment."""
-    log = 0
-    try:
-        with os.scandir(home(path)) as files:
-            log = sum(file.stat().st_blocks * 512 for file in files)
-    except FileNotFoundError:
-        pass
-    return os.stat(path).st_size, log
-
-
 def gather(settings: Settings) -> Figures:
     """Return the figures of the database as it is.
 
@@ -119,9 +113,10 @@ def gather(settings: Settings) -> Figures:
     """
     from greylist.commands import output
     from greylist.commands.entry import entries
-    from greylist.commands.session import opened, walk
+    from greylist.commands.session import kept, walk
 
     now = int(time.time())
-    with opened(settings) as store:
+    database = kept(settings)
+    with database.opened() as store:
         stored = output.progress(walk(store), "Reading")
-        return Figures(entries(stored, settings, now), settings, now)
+        return Figures(entries(stored, settings, now), settings, now, database.sizes())

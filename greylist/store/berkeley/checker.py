@@ -3,10 +3,10 @@
 It runs in a process of its own, started by any filter that comes to a database with the mark of
 ``due.py``, the one that recovered it being the first:
 
-    python -m greylist.store.berkeley.checker DATABASE FACILITY
+    python -m greylist.store.berkeley.checker DATABASE FACILITY NAME=VALUE...
 
-Only one works at a time: it holds a lock on ``DATABASE.repair``, whose text is the time of the
-last check.
+The settings of the rules stand at the end. Only one works at a time: it holds a lock on
+``DATABASE.repair``, whose text is the time of the last check.
 """
 
 from __future__ import annotations
@@ -27,8 +27,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from greylist.log import Log
-    from greylist.store import Entries
+    from greylist.store import Entries, Rules
     from greylist.store.berkeley.store import BerkeleyStore
+
+    Merger = Callable[[bytes, bytes, bytes | None], bytes | None]
 else:
     import _signal as signal
 
@@ -55,7 +57,7 @@ _DAMAGED = 3
 """The exit status of a check that found damage."""
 
 
-def start(path: str, log: Log) -> None:
+def start(path: str, log: Log, rules: Rules) -> None:
     """Start the repair process, if there is something to do now and nobody does it yet."""
     try:
         if not due.is_now(path) or not _is_free(path):
@@ -63,7 +65,7 @@ def start(path: str, log: Log) -> None:
         # A session of its own: at a time-out, spawn(8) kills the whole process group.
         os.posix_spawn(
             sys.executable,
-            [sys.executable, "-P", "-m", __name__, path, log.facility],
+            [sys.executable, "-P", "-m", __name__, path, log.facility, *rules.arguments()],
             {**os.environ, "PYTHONPATH": os.path.dirname(greylist.__path__[0])},
             file_actions=[
                 (os.POSIX_SPAWN_OPEN, number, "/dev/null", os.O_RDWR, 0) for number in range(3)
@@ -97,7 +99,7 @@ def _open(path: str) -> int:
     )
 
 
-def run(path: str, log: Log) -> None:
+def run(path: str, log: Log, rules: Rules) -> None:
     """Do what is due, unless somebody else does it: a check, and the salvage of all copies."""
     descriptor = _open(path)
     try:
@@ -112,9 +114,9 @@ def run(path: str, log: Log) -> None:
         task, text = due.read(path)
         while task:
             if task == due.CHECK:
-                check_database(path, log)
+                check_database(path, log, rules)
                 os.pwrite(descriptor, b"%d\n" % time.time(), 0)  # see due.last_check
-            if not _salvage_all(path, log):
+            if not _salvage_all(path, log, rules):
                 due.postpone(path)
                 break
             due.clear(path, text)
@@ -123,11 +125,11 @@ def run(path: str, log: Log) -> None:
         os.close(descriptor)
 
 
-def _salvage_all(path: str, log: Log) -> bool:
+def _salvage_all(path: str, log: Log, rules: Rules) -> bool:
     """Return whether no copy waits for its salvage any more."""
     while copies := to_salvage(path):
         copy = copies[0]
-        code = _in_child(log, lambda: salvage(path, copy, log))  # noqa: B023 - called at once
+        code = _in_child(log, lambda: salvage(path, copy, log, rules))  # noqa: B023 - called at once
         if _crashed(code) and code != -signal.SIGALRM:
             count_attempt(copy)
         elif code:
@@ -135,32 +137,32 @@ def _salvage_all(path: str, log: Log) -> bool:
     return True
 
 
-def _store(path: str, log: Log) -> BerkeleyStore:
+def _store(path: str, log: Log, rules: Rules) -> BerkeleyStore:
     from greylist.store.berkeley.locks import KernelLock
     from greylist.store.berkeley.permissions import check, lock_path
-    from greylist.store.berkeley.store import BerkeleyStore
+    from greylist.store.berkeley.store import BerkeleyStore, load_all
 
-    check(path)
-    return BerkeleyStore(path, KernelLock(lock_path(path), LOCK_TIMEOUT), log)
+    check(path, load_all)
+    return BerkeleyStore(path, KernelLock(lock_path(path), LOCK_TIMEOUT), log, rules)
 
 
-def check_database(path: str, log: Log) -> None:
+def check_database(path: str, log: Log, rules: Rules) -> None:
     """Walk through the database in a child; set it aside if the child does not survive it."""
     from greylist.store.berkeley.environment import identity
 
     files = identity(path)
-    code = _in_child(log, lambda: _walk(_store(path, log)))
+    code = _in_child(log, lambda: _walk(_store(path, log, rules)))
     if code == -signal.SIGALRM:
         # The watchdog: a machine that stood still for some seconds sets it off as well.
-        code = _in_child(log, lambda: _walk(_store(path, log)))
+        code = _in_child(log, lambda: _walk(_store(path, log, rules)))
     if code == 0:
         log.info(f"check of {path}: no damage found")
     elif code == -signal.SIGPROF:
         log.warning(f"check of {path}: not finished after {CPU_SECONDS} s of computing")
     elif code == _DAMAGED:
-        _store(path, log).quarantine("the check found it so", files)
+        _store(path, log, rules).quarantine("the check found it so", files)
     elif _crashed(code):
-        _store(path, log).quarantine(f"reading it ends in signal {-code}", files)
+        _store(path, log, rules).quarantine(f"reading it ends in signal {-code}", files)
 
 
 def _in_child(log: Log, function: Callable[[], None]) -> int:
@@ -222,11 +224,11 @@ def _exercise(entries: Entries) -> None:
     The keys are of no kind, so that ``merge`` refuses them if the process dies in here.
     """
     for number in range(BATCH):
-        entries.put(b"check %d" % number, bytes(500))
+        entries.put(b"check %d" % number, bytes(500), 0)
     raise _Undo
 
 
-def salvage(path: str, copy: str, log: Log) -> None:
+def salvage(path: str, copy: str, log: Log, rules: Rules) -> None:
     """Merge what can be read of a copy into the database, and say how much that was.
 
     Raises:
@@ -235,16 +237,16 @@ def salvage(path: str, copy: str, log: Log) -> None:
     from greylist.store.berkeley.salvage import clock
 
     files = sources(path, copy)
-    store = _store(path, log)
+    store = _store(path, log, rules)
     read = merged = 0
     batch: dict[bytes, bytes] = {}
     for key, value in _entries(files):
         if key in batch or len(batch) >= BATCH:
-            merged += _merge_batch(store, path, batch, clock(files))
+            merged += _merge_batch(store, path, batch, _merger(rules, clock(files)))
             batch = {}
         batch[key] = value
         read += 1
-    merged += _merge_batch(store, path, batch, clock(files))
+    merged += _merge_batch(store, path, batch, _merger(rules, clock(files)))
     store.flush()
     store.close()
     text = f"{read} entries read, {merged} of them merged into {path}"
@@ -266,16 +268,20 @@ def _entries(files: list[str]) -> Iterator[tuple[bytes, bytes]]:
         yield from (entry for entry in scan(file) if entry[0] not in known)
 
 
-def _merge_batch(store: BerkeleyStore, path: str, batch: dict[bytes, bytes], now: int) -> int:
+def _merger(rules: Rules, now: int) -> Merger:
+    """Return the function that merges what was salvaged, as of this time."""
+    return lambda key, salvaged, live: rules.merge(key, salvaged, live, now)
+
+
+def _merge_batch(store: BerkeleyStore, path: str, batch: dict[bytes, bytes], merge: Merger) -> int:
     from greylist.store import StoreError
-    from greylist.store.berkeley.merge import merged
 
     def update(entries: Entries) -> int:
         count = 0
         for key, value in batch.items():
-            new = merged(key, value, entries.get(key), now)
+            new = merge(key, value, entries.get(key))
             if new is not None:
-                entries.put(key, new)
+                entries.put(key, new, 0)
                 count += 1
         return count
 
@@ -292,13 +298,19 @@ def _merge_batch(store: BerkeleyStore, path: str, batch: dict[bytes, bytes], now
 
 def main() -> None:
     """Run as a program of its own."""
+    from greylist.expiry import Rules
     from greylist.log import Log
+    from greylist.settings import Settings
 
-    path, facility = sys.argv[1:]
+    path, facility, *arguments = sys.argv[1:]
+    settings = Settings()
+    for argument in arguments:
+        name, _, value = argument.partition("=")
+        settings.set(name, value)
     log = Log()
     log.use(facility)
     try:
-        run(path, log)
+        run(path, log, Rules(settings))
     except Exception as error:  # noqa: BLE001 - nobody else would say so
         log.warning(f"repair of {path}: {error}")
         due.postpone(path)

@@ -12,6 +12,21 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
     from types import FrameType
+    from typing import Protocol
+
+    class Lock(Protocol):
+        """Exclusive between processes, and released by the kernel when its holder dies."""
+
+        def acquire(self) -> None:
+            """Wait for the lock.
+
+            Raises:
+                StoreError: it could not be had in time.
+            """
+
+        def release(self) -> None:
+            """Let the next one have the lock."""
+
 else:
     import _signal as signal  # the public module builds enums: 3 ms of every start-up
 

@@ -7,17 +7,25 @@ import stat
 
 from greylist.store import StoreError
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 
 def lock_path(path: str) -> str:
     """Return the lock file of a database."""
     return path + ".lock"
 
 
-def check(path: str) -> None:
+def check(path: str, load: Callable[[], None]) -> None:
     """See that the database can be kept at this path, and that its lock file exists.
 
     Root acts as the owner of the directory from here on, so as to leave no file behind that
     the filter cannot open.
+
+    Args:
+        path: the database.
+        load: loads the modules that lie where only root may read, before root changes.
 
     Raises:
         StoreError: it cannot; the text names the command that mends it.
@@ -30,7 +38,7 @@ def check(path: str) -> None:
         if status.st_mode & stat.S_IWOTH:
             raise StoreError(f"{directory} is world-writable; mend it: chmod o-w {directory}")
         if os.geteuid() == 0 and status.st_uid != 0:
-            _become(status.st_uid)
+            _become(status.st_uid, load)
         if status.st_uid != os.geteuid():
             _refuse_owner(directory, status.st_uid)
         if not os.access(directory, os.W_OK | os.X_OK, effective_ids=True):
@@ -79,15 +87,8 @@ def not_ours(path: str, owner: int) -> str:
     return f"{path} belongs to {user(owner)}, not to {user()}"
 
 
-def import_all() -> None:
-    """Import what is needed now and then, before root becomes somebody else.
-
-    The program may lie in a home that only root can enter.
-    """
-
-
-def _become(uid: int) -> None:
-    import_all()
+def _become(uid: int, load: Callable[[], None]) -> None:
+    load()
     os.setgroups([])
     os.setgid(group(uid))
     os.setuid(uid)

@@ -11,10 +11,18 @@ from __future__ import annotations
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Protocol
 
     from greylist.store import Entries
 
     IsStale = Callable[[bytes, bytes], bool]
+
+    class Ordered(Entries, Protocol):
+        """Entries in the order of their keys."""
+
+        def after(self, key: bytes, count: int, /) -> list[tuple[bytes, bytes]]:
+            """Return at most ``count`` entries whose keys follow this one, in order."""
+
 
 RECORD = b"/purge"
 """Where the record is stored."""
@@ -29,14 +37,14 @@ PAUSE = 2 * 86400
 """Seconds between two new entries from which on the clock may have jumped."""
 
 
-def purge(entries: Entries, position: bytes, count: int, is_stale: IsStale) -> tuple[bytes, int]:
+def purge(entries: Ordered, position: bytes, count: int, is_stale: IsStale) -> tuple[bytes, int]:
     """Delete what is stale of the entries that follow a key.
 
     Args:
         entries: what is stored.
         position: the key to go on from; none at first.
         count: how many entries to look at.
-        is_stale: tells from a key and a value whether the entry is of no more use.
+        is_stale: tells from a key and a value whether the entry has no more use.
 
     Returns:
         The key to go on from, none after the last entry, and how many entries were deleted.
@@ -48,26 +56,27 @@ def purge(entries: Entries, position: bytes, count: int, is_stale: IsStale) -> t
     return (found[-1][0] if len(found) == count else b""), len(stale)
 
 
-def purge_step(entries: Entries, name: bytes, now: int, is_stale: IsStale) -> None:
-    """Go a step on in return for a new entry, if it is one in EVERY or the first in a minute.
+def purge_step(entries: Ordered, added: list[bytes], now: int, is_stale: IsStale) -> None:
+    """Run a purge step for new entries: for one key in EVERY, and at least once a minute.
 
     Args:
         entries: what is stored.
-        name: the new entry's key.
+        added: the keys of the new entries.
         now: seconds since the epoch.
-        is_stale: tells from a key and a value whether the entry is of no more use.
+        is_stale: tells from a key and a value whether the entry has no more use.
     """
     since, last, position = _unpack(entries.get(RECORD))
     # Not 0: who read the clock first may have been the last to get the lock.
     even = -MINUTE < now - last <= PAUSE
-    if even and now - last < MINUTE and sum(name) % EVERY:
+    steps = sum(not sum(key) % EVERY for key in added)
+    if even and now - last < MINUTE and not steps:
         return
     if not even:
         since = now
     # Under a clock that has just jumped ahead everything would seem to have expired.
     if now - since >= HOUR:
-        position, _ = purge(entries, position, STEP, is_stale)
-    entries.put(RECORD, b"%d/%d/%s" % (since, now, position))
+        position, _ = purge(entries, position, STEP * max(1, steps), is_stale)
+    entries.put(RECORD, b"%d/%d/%s" % (since, now, position), 0)
 
 
 def _unpack(value: bytes | None) -> tuple[int, int, bytes]:

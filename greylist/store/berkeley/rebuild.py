@@ -22,6 +22,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from greylist.store import Rules
+
 _OLD = "old."
 """Before the name of a region of a generation that died."""
 
@@ -32,7 +34,7 @@ _ROOM = 64 << 20
 """Bytes of free disk with which the old regions can be kept during a recovery."""
 
 
-def prepare(path: str, durable: bool, new: bool = False) -> None:
+def prepare(path: str, durable: bool, rules: Rules, new: bool = False) -> None:
     """Recover the environment, or make a new one, and see that the database opens in it.
 
     Nobody else may be in it. This may take long, hang or crash when the files are damaged, so
@@ -41,6 +43,7 @@ def prepare(path: str, durable: bool, new: bool = False) -> None:
     Args:
         path: the database.
         durable: as for ``open_environment``.
+        rules: merge what only the old cache knows.
         new: no database has ever been completed here.
 
     Raises:
@@ -66,7 +69,7 @@ def prepare(path: str, durable: bool, new: bool = False) -> None:
     database.get(b"")
     cache = os.path.join(directory, _OLD + CACHE_REGION)
     if os.path.lexists(cache):
-        _rescue(environment, database, cache, first=number(logs[0]) if logs else 0)
+        _rescue(environment, database, cache, rules, first=number(logs[0]) if logs else 0)
     environment.txn_checkpoint(0, 0, db.DB_FORCE)
     database.close()
     environment.close()
@@ -79,7 +82,7 @@ def prepare(path: str, durable: bool, new: bool = False) -> None:
     sync(os.path.dirname(path))
 
 
-def _rescue(environment: Any, database: Any, cache: str, first: int) -> None:
+def _rescue(environment: Any, database: Any, cache: str, rules: Rules, first: int) -> None:
     """Take over what the old cache knows of and the log does not.
 
     libdb takes the first unreadable record for the end of the log, so a damaged log silently
@@ -91,10 +94,10 @@ def _rescue(environment: Any, database: Any, cache: str, first: int) -> None:
         environment: after its recovery.
         database: opened in it.
         cache: the file of the old region.
+        rules: merge what only the cache knows.
         first: the number of the first log file before the recovery; what older ones had is in
             the database.
     """
-    from greylist.store.berkeley.merge import merged
     from greylist.store.berkeley.salvage import clock, leaves, scan
 
     environment.log_flush()
@@ -107,7 +110,7 @@ def _rescue(environment: Any, database: Any, cache: str, first: int) -> None:
     now = clock([cache])
     transaction = never_freed(environment.txn_begin())
     for key, value in scan(cache):
-        new = merged(key, value, database.get(key, None, transaction), now)
+        new = rules.merge(key, value, database.get(key, None, transaction), now)
         if new is not None:
             database.put(key, new, transaction)
     transaction.commit()

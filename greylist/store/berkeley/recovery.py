@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from greylist.log import Log
+    from greylist.store import Rules
 else:
     import _signal as signal
 
@@ -105,12 +106,13 @@ def _shortage(path: str) -> str:
 class Renewal:
     """One attempt to make the environment fit for use, by the holder of the lock."""
 
-    def __init__(self, path: str, durable: bool, log: Log, descriptor: int) -> None:
-        """Args: descriptor: the lock file with the record."""
+    def __init__(self, path: str, durable: bool, log: Log, descriptor: int, rules: Rules) -> None:
+        """Args: descriptor: the lock file with the record; rules: merge what is salvaged."""
         self.path = path
         self.durable = durable
         self.log = log
         self.descriptor = descriptor
+        self.rules = rules
 
     def run(self, record: Record, damage: str = "") -> None:
         """Recover, or set aside what is damaged and make it anew; bring the record up to date.
@@ -191,7 +193,7 @@ class Renewal:
 
     def _try(self, record: Record) -> str:
         try:
-            recover(self.path, self.durable, record.files == NEW)
+            recover(self.path, self.durable, record.files == NEW, self.rules)
         except Damaged as damage:
             return str(damage)
         return ""
@@ -223,14 +225,14 @@ def _identity(path: str) -> bytes:
         return b""
 
 
-def recover(path: str, durable: bool, new: bool) -> None:
+def recover(path: str, durable: bool, new: bool, rules: Rules) -> None:
     """Make the environment fit for use, in a process of its own.
 
     Raises:
         StoreError: the machine is in trouble; the database is as it was.
         Damaged: the database or its log is.
     """
-    status, text = _in_child(path, lambda: prepare(path, durable, new))
+    status, text = _in_child(path, lambda: prepare(path, durable, rules, new))
     if status == "damaged":
         shortage = _shortage(path)
         if not shortage:

@@ -19,17 +19,22 @@ from greylist.store.berkeley.environment import (
     pack_replacement,
     sync,
 )
-from greylist.store.berkeley.permissions import lock_path
+from greylist.store.berkeley.locks import KernelLock
+from greylist.store.berkeley.permissions import check, lock_path
+from greylist.store.berkeley.purge import RECORD, purge_step
 from greylist.store.berkeley.record import SIZE, Record, boot_identity, same_boot, share
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from typing import Any
 
     from greylist.log import Log
-    from greylist.store import Entries, Lock, T
+    from greylist.settings import Settings
+    from greylist.store import Entry, Rules, T
+    from greylist.store.berkeley.locks import Lock
+    from greylist.store.berkeley.purge import Ordered
 else:
     import _signal as signal
 
@@ -65,19 +70,86 @@ GENERATIONS = 100
 """Environments that one process may leave open behind it; each costs it a few descriptors."""
 
 
+SCAN_SECONDS = 0.002
+"""What a batch of a scan may take: a request waits for one batch at most."""
+
+SCAN_LOOK = 64
+"""Entries that a scan reads between two looks at the clock."""
+
+
+def open_store(
+    settings: Settings, log: Log, rules: Rules, load: Callable[[], None]
+) -> BerkeleyStore:
+    """Return the store of a filter; root becomes the owner of the database's directory.
+
+    Args:
+        settings: name the database.
+        log: hears of recoveries.
+        rules: tell what is stale, and merge what was salvaged.
+        load: loads the caller's modules, before root becomes somebody else.
+
+    Raises:
+        StoreError: the database cannot be kept where it is.
+    """
+    path = settings.database
+
+    def load_both() -> None:
+        load_all()
+        load()
+
+    check(path, load_both)
+    lock = KernelLock(lock_path(path), settings.lock_timeout)
+    store = BerkeleyStore(path, lock, log, rules, durable=settings.durable)
+    if log.verbose > 2:
+        log.info(f"open {path}")
+    return store
+
+
+def load_all() -> None:
+    """Load what is needed only now and then, before root becomes somebody else.
+
+    The program may lie in a home that only root can enter.
+    """
+    import filelock  # noqa: F401
+
+    import greylist.store.berkeley.recovery
+    import greylist.store.berkeley.salvage  # noqa: F401
+
+
+def _batch(entries: Ordered, cursor: bytes, count: int) -> tuple[bytes, list[Entry]]:
+    """Return the entries after the cursor, as many as fit into SCAN_SECONDS, and where to go on.
+
+    The record of the purging is the store's own business.
+    """
+    end = time.monotonic() + SCAN_SECONDS
+    found: list[Entry] = []
+    while len(found) < count:
+        wanted = min(SCAN_LOOK, count - len(found))
+        more = entries.after(cursor, wanted)
+        found += [entry for entry in more if entry[0] != RECORD]
+        if len(more) < wanted:
+            return b"", found
+        cursor = more[-1][0]
+        if time.monotonic() > end:
+            break
+    return cursor, found
+
+
 class _Entries:
     """The database as one transaction sees it."""
 
-    __slots__ = ("absent", "database", "environment", "transaction")
+    __slots__ = ("absent", "added", "database", "environment", "transaction")
 
     def __init__(self, environment: Any, database: Any) -> None:
         self.environment = environment
         self.database = database
+        self.begin(None)
 
     def begin(self, transaction: Any) -> None:
-        """Go on in another transaction."""
+        """Begin a transaction: nothing has been looked for in vain yet, and nothing added."""
         self.transaction = transaction
         self.absent: set[bytes] = set()
+        self.added: list[bytes] = []
 
     def get(self, key: bytes) -> bytes | None:
         value: bytes | None = self.database.get(key, None, self.transaction)
@@ -85,9 +157,11 @@ class _Entries:
             self.absent.add(key)
         return value
 
-    def put(self, key: bytes, value: bytes) -> None:
+    def put(self, key: bytes, value: bytes, keep: int) -> None:
+        """Store a value; nothing is done about ``keep``: what is stale is told by the rules."""
         if key in self.absent:
             self.absent.remove(key)
+            self.added.append(key)
         else:
             self.environment.log_printf(pack_replacement(key, value), self.transaction)
         self.database.put(key, value, self.transaction)
@@ -116,19 +190,35 @@ class _Entries:
 class BerkeleyStore:
     """The entries in one database file, shared by any number of processes."""
 
-    def __init__(self, path: str, lock: Lock, log: Log, durable: bool = False) -> None:
+    def __init__(  # noqa: PLR0913 - what a store is made of
+        self,
+        path: str,
+        lock: Lock,
+        log: Log,
+        rules: Rules,
+        *,
+        durable: bool = False,
+        purging: bool = True,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         """Open nothing yet but the lock file.
 
         Args:
-            path: the database; ``directory.check`` has found its place in order.
+            path: the database; ``permissions.check`` has found its place in order.
             lock: held during each transaction.
             log: hears of recoveries.
+            rules: tell what is stale, and merge what was salvaged.
             durable: sync each transaction to the disk.
+            purging: have new entries pay for a look at some that may be stale.
+            clock: the time for purging, in seconds since the epoch.
         """
         self._path = path
         self._lock = lock
         self._log = log
+        self._rules = rules
         self._durable = durable
+        self._purging = purging
+        self._clock = clock
         self._watchdog = WATCHDOG_SYNC if durable else WATCHDOG
         self._record = os.open(lock_path(path), os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
@@ -143,8 +233,12 @@ class BerkeleyStore:
         self._looked = -LOOK_EVERY
         self._names = 0.0
 
-    def transact(self, function: Callable[[Entries], T]) -> T:
+    def transact(self, function: Callable[[Ordered], T], hint: Iterable[bytes] = ()) -> T:
         """Return what the function returns, its changes being stored as one.
+
+        Args:
+            function: reads and changes entries; may run more than once.
+            hint: is not needed here.
 
         Raises:
             StoreError: nothing was changed.
@@ -178,7 +272,7 @@ class BerkeleyStore:
         if not there:
             raise StoreError(f"{path} was deleted or replaced; connect again")
 
-    def _retry(self, function: Callable[[Entries], T], error: Exception | None = None) -> T:
+    def _retry(self, function: Callable[[Ordered], T], error: Exception | None = None) -> T:
         """Attach and run; after libdb's error recover first, and after two start afresh."""
         remedy = JOIN if error is None else RECOVER
         while True:
@@ -194,7 +288,7 @@ class BerkeleyStore:
                 self._settle()
                 return result
 
-    def _run(self, function: Callable[[Entries], T]) -> T:
+    def _run(self, function: Callable[[Ordered], T]) -> T:
         """Run the function in a transaction, under the watchdog, between dirty and clean."""
         self._shared[:] = self._dirty
         signal.alarm(self._watchdog)
@@ -217,10 +311,14 @@ class BerkeleyStore:
         self._shared[:] = self._clean
         return result
 
-    def _call(self, function: Callable[[Entries], T], transaction: Any) -> T:
-        self._entries.begin(transaction)
+    def _call(self, function: Callable[[Ordered], T], transaction: Any) -> T:
+        entries = self._entries
+        entries.begin(transaction)
         try:
-            return function(self._entries)
+            result = function(entries)
+            if entries.added and self._purging:
+                self._purge(entries)
+            return result
         except _ERRORS:
             raise
         except BaseException:
@@ -250,6 +348,25 @@ class BerkeleyStore:
         # Within a tick of the clock there may be another change.
         self._names = changed if age > TICK else 0.0
 
+    def _purge(self, entries: _Entries) -> None:
+        """Have new entries pay for a look at some that may be stale."""
+        now, rules = int(self._clock()), self._rules
+
+        def is_stale(key: bytes, value: bytes) -> bool:
+            return rules.is_stale(key, value, now)
+
+        purge_step(entries, entries.added, now, is_stale)
+
+    def scan(self, cursor: bytes, count: int) -> tuple[bytes, list[Entry]]:
+        """Return the next entries in the order of their keys, and where to go on.
+
+        It takes about SCAN_SECONDS under the lock at most: a request should not notice.
+
+        Raises:
+            StoreError: the database cannot be read.
+        """
+        return self.transact(lambda entries: _batch(entries, cursor, count))
+
     def _checkpoint(self) -> bool:
         self._count = 0
         signal.alarm(WATCHDOG_SYNC)
@@ -269,7 +386,10 @@ class BerkeleyStore:
             from greylist.store.berkeley import recovery  # cold: most filters never need it
 
             damage = recovery.describe(error) if error and remedy == SET_ASIDE else ""
-            recovery.Renewal(self._path, self._durable, self._log, self._record).run(record, damage)
+            renewal = recovery.Renewal(
+                self._path, self._durable, self._log, self._record, self._rules
+            )
+            renewal.run(record, damage)
         # Dirty before joining: a crash in there speaks against the environment as well.
         record.dirty = True
         record.pid = os.getpid()
@@ -288,7 +408,7 @@ class BerkeleyStore:
         if os.path.lexists(due_path(self._path)):
             from greylist.store.berkeley import checker  # cold: after a recovery or a quarantine
 
-            checker.start(self._path, self._log)
+            checker.start(self._path, self._log, self._rules)
 
     def _settle(self) -> None:
         """After a good transaction: the count of attempts starts anew."""
@@ -383,7 +503,7 @@ class BerkeleyStore:
             StoreError: it cannot be.
         """
 
-        def checkpoint(_: Entries) -> None:
+        def checkpoint(_: Ordered) -> None:
             signal.alarm(WATCHDOG_SYNC)
             self._environment.txn_checkpoint(0, 0, db.DB_FORCE)
 
