@@ -1,7 +1,7 @@
 # Each target first installs what it lacks: system packages (as root or with sudo), and .venv,
 # of the Python that PYTHON=... names.
 
-.PHONY: demo test lint bench docs clean
+.PHONY: demo test lint bench docs suffixes clean
 
 demo:
 	@.ci/setup demo
@@ -27,6 +27,11 @@ docs:
 	@.ci/setup demo
 	.venv/bin/python tests/settings_docs.py
 	.venv/bin/python -m greylist.commands.manual man
+
+# Writes the public suffix list anew, from the package that pyproject.toml names.
+suffixes:
+	@.ci/setup test
+	PYTHONPATH=. .venv/bin/python tests/public_suffixes.py
 
 clean:
 	rm -rf .venv build dist .hypothesis .pytest_cache .mypy_cache .ruff_cache .coverage

@@ -4,11 +4,9 @@ Postfix passes on a ``client_name`` that it has verified forward and back, ``unk
 could not. The owner of a domain controls which addresses bear its names, so two clients of
 one organisational domain are one pool of machines, wherever their addresses are.
 
-The organisational domain is found by a light rule: the last two labels, or three below a
-country's ``co``, ``com``, ``ac`` and the like. The public suffix list knows better, but the
-packages with it take longer to load than the whole filter to start, and an error here only
-widens the match of one sender and recipient: what a pool shares is a triplet that waits. With
-``pool = domain`` it is more: all below a suffix that is missing here are one client, for trust too.
+The organisational domain is the one that somebody registered: a public suffix and one label, by
+the public suffix list (as in DMARC, RFC 7489, section 3.2). Who lends his domain out is on that
+list; providers who name rented machines below their own domain are not, and are listed here.
 
 Customers of an access or hosting provider have its domain in common and nothing else. Their
 names are made by a machine, of the address or of a word such as ``dynamic``; a name like that
@@ -26,11 +24,6 @@ if TYPE_CHECKING:
     from greylist.protocol import Request
     from greylist.settings import Settings
 
-_SECOND_LEVEL = frozenset(
-    b"ac co com edu go gob gouv gov gv id ltd me mil ne net nhs nom or org plc sch".split()
-)
-"""Labels below which countries register organisations."""
-
 _MAIL = frozenset(b"mx mxout mta out outgoing outbound relay mout msa bounce".split())
 """Words for a mail server, beside all that contain ``mail`` or ``smtp``."""
 
@@ -40,6 +33,19 @@ _CUSTOMER = frozenset(
     b"server static unassigned user vdsl vps vserver wireless".split()
 )
 """Words that access and hosting providers put into the names of their customers."""
+
+_HOSTERS = frozenset(
+    b"1blu.de bestsrv.de bluehost.com choopa.net colocrossing.com contaboserver.net "
+    b"dedicatedpanel.com goodsrv.de happysrv.de hostingww.com hostwindsdns.com hotsrv.de "
+    b"hstgr.cloud inmotionhosting.com kimsufi.com leaseweb.com linode.com linodeusercontent.com "
+    b"luckysrv.de megasrv.de nicesrv.de online-server.cloud onlinehome-server.com onlinehome- "
+    b"server.info ovh.ca ovh.net ovh.us poneytelecom.eu powersrv.de psychz.net quadranet.com "
+    b"quicksrv.de reliablesite.net secureserver.net server4you.de server4you.net "
+    b"serverprofi24.de startdedicated.com startdedicated.de startdedicated.net stratoserver.net "
+    b"supersrv.de time4vps.cloud ultrasrv.de unifiedlayer.com vultr.com vultrusercontent.com "
+    b"your-server.de yourvserver.net".split()
+)
+"""Hosters whose customers' machines are named directly below the hoster's own domain."""
 
 _DIGITS = b"0123456789"
 _NAME = b"abcdefghijklmnopqrstuvwxyz-._" + _DIGITS
@@ -59,7 +65,8 @@ def identify(request: Request, settings: Settings) -> bytes:
 def organization(request: Request) -> bytes:
     """Return the organisational domain of a client's verified name, or nothing.
 
-    A name that was made for a customer of a provider has none.
+    A name that was made for a customer of a provider has none, nor has a public suffix. Of a
+    hoster's domain, each name directly below it is an organisation.
     """
     name = request.get(b"client_name", b"").lower().rstrip(b".")
     labels = name.split(b".")
@@ -67,8 +74,11 @@ def organization(request: Request) -> bytes:
         return b""
     if is_machine_made(name, request[b"client_address"]):
         return b""
-    second = len(labels[-1]) == 2 and labels[-2] in _SECOND_LEVEL
-    return b".".join(labels[-3 if second else -2 :])
+    # Late: a client without a name does not pay for it.
+    from greylist.public_suffix import organizational_domain
+
+    domain = organizational_domain(name)
+    return b".".join(labels[-3:]) if domain in _HOSTERS and domain != name else domain
 
 
 def is_machine_made(name: bytes, address: bytes) -> bool:

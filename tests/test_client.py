@@ -25,9 +25,24 @@ def client(name: bytes, address: bytes = b"192.0.2.7") -> dict[bytes, bytes]:
         (b"mta1.bbc.co.uk", b"bbc.co.uk"),
         (b"mail.example.com.au", b"example.com.au"),
         (b"smtp.u-tokyo.ac.jp", b"u-tokyo.ac.jp"),
-        (b"mx.admin.gov.ch", b"admin.gov.ch"),
+        (b"mx.admin.gov.ch", b"gov.ch"),
         (b"example.org", b"example.org"),
-        (b"co.uk", b"co.uk"),
+        (b"co.uk", b""),
+        (b"mail.example.kiev.ua", b"example.kiev.ua"),
+        (b"mail.example.uk.com", b"example.uk.com"),
+        (b"mail.example.gen.tr", b"example.gen.tr"),
+        (b"mail.city.lg.jp", b"city.lg.jp"),
+        (b"mail.example.github.io", b"example.github.io"),
+        (b"mail.example.dyndns.org", b"example.dyndns.org"),
+        (b"mail.foo.ck", b"mail.foo.ck"),
+        (b"mail.www.ck", b"www.ck"),
+        (b"mail.city.kawasaki.jp", b"city.kawasaki.jp"),
+        (b"mail.a.b.kawasaki.jp", b"a.b.kawasaki.jp"),
+        (b"mail.xn--85x722f.xn--55qx5d.cn", b"xn--85x722f.xn--55qx5d.cn"),
+        (b"mail.example.nosuchtopleveldomain", b"example.nosuchtopleveldomain"),
+        (b"mail.vmi123456.contaboserver.net", b"vmi123456.contaboserver.net"),
+        (b"vmi123456.contaboserver.net", b"vmi123456.contaboserver.net"),
+        (b"contaboserver.net", b"contaboserver.net"),
         (b"mail.example.org.", b"example.org"),
         (b"unknown", b""),
         (b"", b""),
@@ -41,7 +56,7 @@ def client(name: bytes, address: bytes = b"192.0.2.7") -> dict[bytes, bytes]:
     ],
 )
 def test_organization(name, domain):
-    """A verified name's organisation is its last labels, three below a country's co or com."""
+    """A verified name's organisation is a public suffix and a label, or a hoster's machine."""
     assert organization(client(name)) == domain
 
 
