@@ -11,6 +11,9 @@ _PAGE_TYPES = {0, 3, 5, 7, 9}
 """P_INVALID (a free page), P_IBTREE, P_LBTREE, P_OVERFLOW and P_BTREEMETA in db_page.h. libdb
 makes a zeroed page one of a hash table, and says nothing."""
 
+_FLAGS_AT, _CHECKSUM = 26, 1
+"""DBMETA_CHKSUM, in the first page."""
+
 _BTREE_MAGIC = {b"\x62\x31\x05\x00": "little", b"\x00\x05\x31\x62": "big"}
 
 
@@ -42,6 +45,16 @@ def check_file(path: str) -> bool:
         # The disk was full in the middle of a page, which the log has.
         os.truncate(path, size - size % page_size)
     return True
+
+
+def has_checksums(path: str) -> bool:
+    """Return whether each page of a BTree has a checksum, so that a torn page is none.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    with open(path, "rb", buffering=0) as file:
+        return bool(file.read(META)[_FLAGS_AT] & _CHECKSUM)
 
 
 def check_pages(path: str) -> None:

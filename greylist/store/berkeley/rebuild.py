@@ -15,7 +15,7 @@ from greylist.store.berkeley.environment import (
     open_environment,
     sync,
 )
-from greylist.store.berkeley.pages import check_file, check_pages
+from greylist.store.berkeley.pages import check_file, check_pages, has_checksums
 from greylist.store.berkeley.transaction_log import changes, log_files, number
 
 TYPE_CHECKING = False
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 _OLD = "old."
 """Before the name of a region of a generation that died."""
+
+_NEW = ".new"
+"""After the name of a database that is being made."""
 
 _REGIONS = {"__db.001": 2 << 20, "__db.002": 1 << 20, CACHE_REGION: CACHE * 3 // 2}
 """Bytes to which the files of the shared regions may grow: environment, log and cache."""
@@ -52,12 +55,27 @@ def prepare(path: str, durable: bool, rules: Rules, new: bool = False) -> None:
     directory = home(path)
     exists = check_file(path)
     os.makedirs(directory, 0o700, exist_ok=True)
-    logs = log_files(directory)
-    if logs and not exists:
+    if log_files(directory) and not exists:
         raise Damaged("a log without its database")
     _clear(path, exists)
-    if exists and not logs:
+    if exists and not has_checksums(path) and _has_room(path):
+        if log_files(directory):
+            _recover(path, durable, rules, exists)
+            discard_log(path)
+        _add_checksums(path)
+    if exists and not log_files(directory):
         _forget_log(path)
+    _recover(path, durable, rules, exists, new)
+    check_pages(path)
+    _reserve(directory)
+    sync(directory)
+    sync(os.path.dirname(path))
+
+
+def _recover(path: str, durable: bool, rules: Rules, exists: bool, new: bool = False) -> None:
+    """Make the environment anew from its log, and write all of it to the database."""
+    directory = home(path)
+    logs = log_files(directory)
     for log in logs:
         sync(log)  # libdb takes for granted that what it reads of the log is on the disk
     environment = open_environment(path, durable, recover=True)
@@ -73,13 +91,54 @@ def prepare(path: str, durable: bool, rules: Rules, new: bool = False) -> None:
     environment.txn_checkpoint(0, 0, db.DB_FORCE)
     database.close()
     environment.close()
-    check_pages(path)
-    _reserve(directory)
     for name in os.listdir(directory):
         if name.startswith(_OLD):
             _discard(os.path.join(directory, name))
-    sync(directory)
+
+
+def _has_room(path: str) -> bool:
+    space = os.statvfs(os.path.dirname(path))
+    return space.f_bavail * space.f_frsize > 2 * os.path.getsize(path) + _ROOM
+
+
+def _add_checksums(path: str) -> None:
+    """Write the database anew with a checksum in each page, which the original's do not have.
+
+    Without them, a page of which a power cut spared a half is taken for a whole one. A death in
+    here leaves the database as it was.
+
+    Raises:
+        Damaged, db.DBError: it cannot be read.
+    """
+    new = path + _NEW
+    source, target = db.DB(), db.DB()
+    target.set_flags(db.DB_CHKSUM)
+    for database in (source, target):
+        database.set_cachesize(0, CACHE)
+    source.open(path, dbtype=db.DB_BTREE, flags=db.DB_RDONLY)
+    target.open(new, dbtype=db.DB_BTREE, flags=db.DB_CREATE | db.DB_EXCL, mode=0o600)
+    cursor = source.cursor()
+    last = b""
+    while entry := cursor.next():
+        if entry[0] < last:
+            raise Damaged("its entries are out of order")
+        last = entry[0]
+        target.put(*entry)
+    cursor.close()
+    source.close()
+    target.close()
+    sync(new)
+    os.rename(new, path)
     sync(os.path.dirname(path))
+
+
+def _temporaries(path: str) -> list[str]:
+    """Return the files that a death in the making of a database may leave behind.
+
+    libdb gives a new one its name at last, and waits for 100 s where somebody seems to make it.
+    """
+    parent, base = os.path.split(path)
+    return [os.path.join(parent, f"__db.{base}"), path + _NEW, f"{parent}/__db.{base}{_NEW}"]
 
 
 def _rescue(environment: Any, database: Any, cache: str, rules: Rules, first: int) -> None:
@@ -120,8 +179,7 @@ def _clear(path: str, exists: bool) -> None:
     """Take away what dead processes left behind.
 
     The regions may be anything. They are kept until the recovery has succeeded, as the cache
-    has pages that can be salvaged. A temporary file of a death in first creation would make
-    each later creation wait 100 s.
+    has pages that can be salvaged.
     """
     directory = home(path)
     space = os.statvfs(directory)
@@ -134,10 +192,9 @@ def _clear(path: str, exists: bool) -> None:
                 os.rename(region, old)
             else:
                 _discard(region)
-    parent, base = os.path.split(path)
-    for name in (f"__db.{base}", base if not exists else ""):
-        if name and os.path.lexists(os.path.join(parent, name)):
-            os.unlink(os.path.join(parent, name))
+    for name in [*_temporaries(path), *([] if exists else [path])]:
+        if os.path.lexists(name):
+            os.unlink(name)
 
 
 def _discard(region: str) -> None:

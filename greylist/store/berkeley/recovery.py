@@ -14,6 +14,7 @@ import time
 from greylist.store import StoreError
 from greylist.store.berkeley import due
 from greylist.store.berkeley.environment import Damaged, db, home, identity
+from greylist.store.berkeley.pages import has_checksums
 from greylist.store.berkeley.permissions import not_ours, user
 from greylist.store.berkeley.quarantine import quarantine, resume, to_salvage
 from greylist.store.berkeley.rebuild import discard_log, prepare
@@ -39,6 +40,9 @@ BYTES_A_CPU_SECOND = 64 << 20
 BYTES_A_SECOND = 8 << 20
 """What a recovery reads of the database at least, as it looks at each page: a large one has more
 time."""
+
+BYTES_REWRITTEN_A_CPU_SECOND = 5 << 20
+"""The same of one without checksums, which gets them then: once, when it is taken over."""
 
 ATTEMPTS = 10
 """Recoveries in a row, with no good transaction between, after which the files are at fault."""
@@ -248,6 +252,7 @@ def _in_child(path: str, function: Callable[[], None]) -> tuple[str, str]:
     The child shares the open lock file, so the lock is held until both are gone.
     """
     size = os.path.getsize(path) if os.path.lexists(path) else 0
+    rate = BYTES_A_CPU_SECOND if _is_as_we_make_it(path) else BYTES_REWRITTEN_A_CPU_SECOND
     reader, writer = os.pipe()
     try:
         child = os.fork()
@@ -258,7 +263,7 @@ def _in_child(path: str, function: Callable[[], None]) -> tuple[str, str]:
         try:
             for number in (signal.SIGALRM, signal.SIGTERM, signal.SIGINT):
                 signal.signal(number, signal.SIG_DFL)
-            signal.setitimer(signal.ITIMER_PROF, CPU_SECONDS + size / BYTES_A_CPU_SECOND)
+            signal.setitimer(signal.ITIMER_PROF, CPU_SECONDS + size / rate)
             signal.setitimer(signal.ITIMER_REAL, RECOVERY_SECONDS + size / BYTES_A_SECOND)
             function()
             code = 0
@@ -284,6 +289,13 @@ def _in_child(path: str, function: Callable[[], None]) -> tuple[str, str]:
         kind, _, text = told.partition(" ")
         return kind, text
     return _verdict(-os.waitstatus_to_exitcode(status))
+
+
+def _is_as_we_make_it(path: str) -> bool:
+    try:
+        return has_checksums(path)
+    except (OSError, IndexError):
+        return True  # what is no database is not rewritten
 
 
 def _verdict(number: int) -> tuple[str, str]:
