@@ -34,25 +34,28 @@ def is_value(value: bytes) -> bool:
 
 def translate(name: bytes, value: bytes, settings: Settings) -> Row:  # noqa: PLR0911 - a form each
     """Return an entry of postgrey's as ours."""
-    if _HASHED.fullmatch(name):
-        return Row("hashed")
     numbers = _VALUE.fullmatch(value)
-    if numbers is None:
-        return unknown(name, value)
+    if _HASHED.fullmatch(name) or numbers is None:
+        return unknown(name, value) if numbers is None else Row("hashed")
     first, last = int(numbers[1]), int(numbers[2])
     client, prefix, rest = _client(name)
     if not rest:
         return client_row(client, first, last, settings)
-    parts = split(client + rest)
-    if parts is None or not first:
-        return unknown(name, value)
-    if prefix and prefix < _ours(client, settings):
-        return Row("wide", origin=name)
+    return _mail(name, client + rest, prefix, _triplet(first, last, settings), settings)
+
+
+def _mail(name: bytes, text: bytes, prefix: int, triplet: Triplet, settings: Settings) -> Row:
+    """Return a triplet, whose key without a prefix is this text."""
+    parts = split(text) if triplet.ctime else None
+    if parts is None:
+        return unknown(name, triplet.pack())
     address, written, recipient = parts
+    if prefix and prefix < _ours(address, settings):
+        return Row("wide", origin=name)
     sender = unmask(written, settings)
     if sender is None:
         return Row("masked", origin=name)
-    return triplet_row(address, sender, recipient, _triplet(first, last, settings), settings)
+    return triplet_row(address, sender, recipient, triplet, settings)
 
 
 def _client(name: bytes) -> tuple[bytes, int, bytes]:
