@@ -32,7 +32,7 @@ def is_value(value: bytes) -> bool:
     return _VALUE.fullmatch(value) is not None
 
 
-def translate(name: bytes, value: bytes, settings: Settings) -> Row:  # noqa: PLR0911 - a form each
+def translate(name: bytes, value: bytes, settings: Settings) -> Row:
     """Return an entry of postgrey's as ours."""
     numbers = _VALUE.fullmatch(value)
     if _HASHED.fullmatch(name) or numbers is None:
