@@ -30,10 +30,15 @@ class DumpError(ValueError):
 
 
 def write(entries: Iterable[tuple[bytes, bytes]]) -> Iterator[str]:
-    """Yield the lines of a dump, without their ends."""
+    """Yield the lines of a dump, without their ends.
+
+    A key without a value, which is no entry, is left out, as it could not be read again.
+    """
     yield HEADER.decode()
     number = 0
     for key, value in entries:
+        if not (key and value):
+            continue
         yield f"{_escape(key)}\t{_escape(value)}"
         number += 1
     yield f"# {number} entries"
@@ -47,7 +52,7 @@ def read(lines: Iterable[bytes]) -> Iterator[tuple[bytes, bytes]]:
     """Yield the entries of a dump, or of lines written by hand.
 
     Raises:
-        DumpError: names the line that is broken, or says that the dump is cut short.
+        DumpError: names the line that is broken, or says that the dump is cut short, or empty.
     """
     number, count, dump, whole = 0, 0, False, False
     for number, line in enumerate(lines, 1):
@@ -62,6 +67,8 @@ def read(lines: Iterable[bytes]) -> Iterator[tuple[bytes, bytes]]:
         count += 1
     if dump and not whole:
         raise DumpError(f"line {number}: the dump is cut short after {count} entries")
+    if not (dump or count):
+        raise DumpError("there is no entry in it: the dump that made it has failed")
 
 
 def _entry(number: int, text: bytes) -> tuple[bytes, bytes]:

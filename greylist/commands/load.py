@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from collections import Counter
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, BinaryIO
 
 import click
 
 from greylist.commands import dump_format, output
 from greylist.commands.session import apply, opened
-from greylist.triplet import Triplet
+from greylist.triplet import INSTANCE, Triplet
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from greylist.settings import Settings
     from greylist.store import Entries
+
+MOST_NAMED = 5
+"""How many entries that are left out are named."""
 
 OUTCOMES = ("added", "merged", "unchanged")
 
@@ -28,27 +34,63 @@ def command(settings: Settings, /, file: BinaryIO, as_json: bool) -> None:
     """Take in the entries of FILE, or of standard input, in the form that dump prints.
 
     What is in the database stays: where both have a triplet, the older first attempt, the
-    newer last attempt and the greater count hold. A line that is broken ends it with exit
-    status 1; what stands before that line is taken in.
+    newer last attempt and the greater count hold. All is read before anything is written: if
+    there is no entry, a line is broken, or the dump is cut short, nothing is taken in, with
+    exit status 1. A line that reads well but is no entry is left out, and named.
 
     \b
     Example:
       zcat greylist.dump.gz | greylist load
     """
-    broken: list[dump_format.DumpError] = []
-    report(load(settings, _until_broken(output.progress(file, "Loading"), broken)), as_json)
-    if broken:
-        raise click.ClickException(str(broken[0]))
+    with _rewindable(file) as lines:
+        start = lines.tell()
+        try:
+            _check(lines)
+        except dump_format.DumpError as error:
+            raise click.ClickException(f"{error}; nothing was taken in") from error
+        lines.seek(start)
+        entries = (entry for entry in dump_format.read(lines) if _is_entry(*entry))
+        report(load(settings, output.progress(entries, "Loading")), as_json)
 
 
-def _until_broken(
-    lines: Iterable[bytes], broken: list[dump_format.DumpError]
-) -> Iterator[tuple[bytes, bytes]]:
-    """Yield the entries before the first broken line, which is put aside."""
+@contextmanager
+def _rewindable(file: BinaryIO) -> Iterator[BinaryIO]:
+    """Yield a file that can be read twice; a pipe is copied for that."""
+    if file.seekable():
+        yield file
+        return
+    with tempfile.TemporaryFile(prefix="greylist-load-") as copy:
+        shutil.copyfileobj(file, copy)
+        copy.seek(0)
+        yield copy
+
+
+def _check(lines: Iterable[bytes]) -> None:
+    """See that a dump can be loaded, and name what is no entry in it.
+
+    Raises:
+        DumpError: a line is broken, the dump is cut short, or there is none.
+    """
+    count = 0
+    strange: list[str] = []
+    for key, value in dump_format.read(output.progress(lines, "Reading")):
+        if not _is_entry(key, value):
+            count += 1
+            if count <= MOST_NAMED:
+                strange.append(output.text(key))
+    if count:
+        more = ", ..." if count > MOST_NAMED else ""
+        click.echo(f"{count} left out, as no entries: {', '.join(strange)}{more}", err=True)
+
+
+def _is_entry(key: bytes, value: bytes) -> bool:
+    """Return whether a filter may have stored this value under this key."""
+    if key.startswith(INSTANCE):
+        return value.isdigit()
     try:
-        yield from dump_format.read(lines)
-    except dump_format.DumpError as error:
-        broken.append(error)
+        return key.count(b"/") > 1 and bool(Triplet.unpack(value))
+    except ValueError:
+        return False
 
 
 def load(settings: Settings, entries: Iterable[tuple[bytes, bytes]]) -> Counter[str]:

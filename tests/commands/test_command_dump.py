@@ -7,6 +7,7 @@ import itertools
 import json
 import multiprocessing
 import os
+import subprocess
 import time
 from types import SimpleNamespace
 
@@ -23,10 +24,11 @@ from greylist.store.memory import MemoryStore
 
 from .mailhost import NOW, Host
 
+STRANGE = b"what \xfe ever"
 ODD = {
     b"192.0.2.0/a\tb\n\\x41#\xff\x00/c": b"1/2/3",
     b"/client/192.0.2.0": b"%d/0/5" % NOW,
-    b"# no comment": b"what \xfe ever",
+    b"# no comment": STRANGE,
     b"k/l/m": b"7/0/0",
 }
 PAIRS = st.dictionaries(st.binary(min_size=1, max_size=40), st.binary(min_size=1, max_size=20))
@@ -55,10 +57,10 @@ def test_a_dump_loads_as_it_was(host, tmp_path):
     (tmp_path / "other").mkdir()
     other = Host(tmp_path / "other")
     loaded = other.script("load", input=dump)
-    assert loaded.stdout == b"4 added, 0 merged, 0 unchanged.\n"
-    assert other.all() == ODD
-    assert other.script("dump").stdout == dump
-    assert other.script("load", input=dump).stdout == b"0 added, 0 merged, 4 unchanged.\n"
+    assert loaded.stdout == b"3 added, 0 merged, 0 unchanged.\n"
+    assert other.all() == {key: value for key, value in ODD.items() if value != STRANGE}
+    assert loaded.stderr == b"1 left out, as no entries: #\\x20no\\x20comment\n"
+    assert other.script("load", input=dump).stdout == b"0 added, 0 merged, 3 unchanged.\n"
 
 
 @pytest.mark.parametrize(
@@ -87,26 +89,59 @@ def test_both_have_the_triplet(old, new, expected):
         ("\t1/0/0", "is not a key, a tab and a value"),
     ],
 )
-def test_a_broken_line_is_named_and_nothing_before_it_is_lost(host, broken, words):
-    """Exit status 1, the number of the line, and the entries before it are there."""
+def test_a_broken_line_is_named_and_nothing_is_taken_in(host, broken, words):
+    """Exit status 1, the number of the line, and the database is as it was."""
     text = f"a/a/a\t1/0/0\n# a comment\n\nb/b/b\t2/0/0\n{broken}\nd/d/d\t4/0/0\n"
     result = host.run("load", code=1, input=text)
-    assert "2 added" in result.stdout
     assert "line 5: " in result.stderr
     assert words in result.stderr
-    assert host.all() == {b"a/a/a": b"1/0/0", b"b/b/b": b"2/0/0"}
+    assert "nothing was taken in" in result.stderr
+    assert not host.database.exists()
 
 
-def test_a_dump_cut_short_is_noticed(host, tmp_path):
-    """A dump without its last line is loaded as far as it goes, with exit status 1."""
-    host.put(ODD)
-    lines = host.run("dump").stdout.splitlines(keepends=True)
-    assert lines[-1] == "# 4 entries\n"
-    (tmp_path / "other").mkdir()
-    other = Host(tmp_path / "other")
-    result = other.run("load", code=1, input="".join(lines[:-2]))
-    assert "cut short after 3 entries" in result.stderr
-    assert len(other.all()) == 3
+def test_a_dump_cut_short_is_noticed(host):
+    """A dump without its last line is not taken in; without its first one, it is a list."""
+    text = "# greylist dump 1\na/a/a\t1/0/0\nb/b/b\t2/0/0\n"
+    assert "cut short after 2 entries" in host.run("load", code=1, input=text).stderr
+    assert not host.database.exists()
+    assert host.run("load", input=text.partition("\n")[2]).stdout.startswith("2 added")
+
+
+@pytest.mark.parametrize("text", ["", "\n", "# a comment\n"])
+def test_an_empty_dump_is_one_that_failed(host, text):
+    """Exit status 1; the dump of an empty database has a first line and a last one."""
+    assert (
+        "no entry in it: the dump that made it has failed"
+        in host.run("load", code=1, input=text).stderr
+    )
+    whole = "# greylist dump 1\n# 0 entries\n"
+    assert host.run("load", input=whole).stdout == "0 added, 0 merged, 0 unchanged.\n"
+
+
+def test_no_file_is_an_empty_dump(host):
+    """What comes from a pipe is copied, and read twice all the same."""
+    assert host.script("load", stdin=subprocess.DEVNULL).returncode == 1
+    with subprocess.Popen(["printf", "a/a/a\\t1/0/0\\n"], stdout=subprocess.PIPE) as pipe:
+        loaded = host.script("load", stdin=pipe.stdout)
+    assert loaded.stdout == b"1 added, 0 merged, 0 unchanged.\n"
+
+
+def test_what_is_no_entry_is_named(host):
+    """It reads well, but no filter has stored it: a made-up line, or another program's."""
+    strange = ["nonsense\t1/0/0", "a/b/c\tgarbage", "/client/192.0.2.0\t5", "/instance/x\ty"]
+    result = host.run("load", input="\n".join([*strange, "a/a/a\t1/0/0\n"]))
+    assert result.stdout.startswith("1 added")
+    names = "nonsense, a/b/c, /client/192.0.2.0, /instance/x"
+    assert result.stderr == f"4 left out, as no entries: {names}\n"
+    assert host.all() == {b"a/a/a": b"1/0/0"}
+
+
+def test_a_key_without_a_value_is_not_dumped(host):
+    """It could not be loaded; all else can."""
+    host.put({b"a/a/a": b"1/0/0", b"b/b/b": b""})
+    dump = host.script("dump").stdout
+    assert dump == b"# greylist dump 1\na/a/a\t1/0/0\n# 1 entries\n"
+    assert host.script("load", input=dump).returncode == 0
 
 
 def _write_pairs(settings, ready):
