@@ -142,21 +142,21 @@ class World:
 def letters_between_people(world: World) -> Iterator[Message]:
     """Yield what people write: from large providers, from small servers, to several at once."""
     chance = world.chance
-    people = [world.mailbox() for _ in range(340)]
-    for _ in range(150):
+    people = [world.mailbox() for _ in range(450)]
+    for _ in range(100):
         people += world.colleagues(chance.choice((1, 1, 2, 2, 3, 4)))
     for one in people:
         for user in chance.sample(USERS, chance.choice((1, 1, 1, 2, 3))):
             for _ in range(often(chance)):
                 yield one.write(moment(chance), (user,), chance)
-    for _ in range(130):
-        one = chance.choice(people) if chance.random() < 0.7 else world.anybody()
-        some = tuple(chance.sample(USERS, chance.randint(2, 6)))
-        yield one.write(moment(chance), some, chance, "several recipients")
-    for _ in range(12):
-        (one,) = world.colleagues(1)
-        many = tuple(chance.sample(USERS, 30))
-        yield one.write(moment(chance), many, chance, "30 recipients")
+    for kind, messages, least, most in (
+        ("several recipients", 130, 2, 6),
+        ("30 recipients", 12, 30, 30),
+    ):
+        for _ in range(messages):
+            one = chance.choice(people) if chance.random() < 0.7 else world.anybody()
+            some = tuple(chance.sample(USERS, chance.randint(least, most)))
+            yield one.write(moment(chance), some, chance, kind)
 
 
 VERP = (
