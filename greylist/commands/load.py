@@ -96,7 +96,7 @@ def _is_entry(key: bytes, value: bytes) -> bool:
 def load(settings: Settings, entries: Iterable[tuple[bytes, bytes]]) -> Counter[str]:
     """Merge entries into the database, which need not exist; return what became of them."""
     counts: Counter[str] = Counter()
-    with opened(settings, create=True) as store:
+    with opened(settings, create=True, adopt=True) as store:
         for outcomes in apply(store, entries, merge):
             counts.update(outcomes)
     return counts

@@ -35,13 +35,17 @@ def kept(settings: Settings) -> Maintenance:
     return maintenance(settings, to_person(), Rules(settings))
 
 
-def opened(settings: Settings, create: bool = False) -> AbstractContextManager[Store]:
+def opened(
+    settings: Settings, create: bool = False, adopt: bool = False
+) -> AbstractContextManager[Store]:
     """Open the database for a while; with ``create``, it need not exist.
+
+    With ``adopt``, one that another program made is taken over.
 
     Raises:
         StoreError: it cannot be used, or does not exist.
     """
-    return kept(settings).opened(create)
+    return kept(settings).opened(create, adopt)
 
 
 def to_person() -> Log:

@@ -81,8 +81,12 @@ if TYPE_CHECKING:
     class Maintenance(Protocol):
         """What the commands ask of a store beside its entries."""
 
-        def opened(self, create: bool = False) -> AbstractContextManager[Store]:
+        def opened(
+            self, create: bool = False, adopt: bool = False
+        ) -> AbstractContextManager[Store]:
             """Open the store for a while; with ``create``, it need not exist.
+
+            With ``adopt``, one that another program made is taken over.
 
             Raises:
                 StoreError: it cannot be used, or does not exist.

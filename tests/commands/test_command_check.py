@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -286,6 +287,7 @@ def test_databases_set_aside_are_named(sound):
     """A copy that was set aside is a warning with its time."""
     aside = f"{sound.database}.{NOW - 100}"
     os.mkdir(aside)
+    Path(aside, "salvage").write_text("done")
     assert f"damaged at 2027-01-15 07:58:20: {aside}" in findings(sound, 0)[0]
 
 

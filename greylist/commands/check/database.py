@@ -37,7 +37,7 @@ def examine(settings: Settings) -> Findings:
     try:
         with database.acting():
             database.exists()
-            check(path, load_all)
+            check(path, load_all, adopt=False)
     except StoreError as error:
         text, _, remedy = str(error).partition("; mend it: ")
         if not os.path.exists(directory):

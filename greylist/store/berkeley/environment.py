@@ -61,8 +61,13 @@ def identity(path: str) -> bytes:
     """
     with open(path, "rb", buffering=0) as file:
         number = os.fstat(file.fileno()).st_ino
-        unique = file.read(META)[_UNIQUE].hex().encode()
+        unique = unique_number(file.read(META))
     return b"%d,%d,%s" % (number, os.stat(home(path)).st_ino, unique)
+
+
+def unique_number(meta: bytes) -> bytes:
+    """Return the number that libdb gave a database, from the first bytes of its file."""
+    return meta[_UNIQUE].hex().encode()
 
 
 def never_freed(handle: Any) -> Any:

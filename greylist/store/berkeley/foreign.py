@@ -8,7 +8,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 from greylist.store.berkeley.environment import META, Damaged, db
-from greylist.store.berkeley.pages import check_file, check_pages
+from greylist.store.berkeley.pages import check_file, check_pages, drop_partial_page
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -67,7 +67,8 @@ def entries(directory: str, names: list[str]) -> Iterator[tuple[bytes, bytes]]:
             environment = _recovered(directory)
         for name in names:
             path = os.path.join(directory, name)
-            check_file(path)
+            if check_file(path):
+                drop_partial_page(path)
             check_pages(path)
             database = db.DB(environment)
             databases.append(database)

@@ -12,7 +12,14 @@ from greylist.store.berkeley import purge
 from greylist.store.berkeley.backup import snapshot
 from greylist.store.berkeley.environment import home
 from greylist.store.berkeley.locks import CommandLock
-from greylist.store.berkeley.permissions import check, group, lock_path, not_ours, user
+from greylist.store.berkeley.permissions import (
+    check,
+    group,
+    lock_path,
+    not_ours,
+    refuse_system,
+    user,
+)
 from greylist.store.berkeley.store import BerkeleyStore, load_all
 
 if TYPE_CHECKING:
@@ -44,8 +51,10 @@ class BerkeleyMaintenance:
         self._rules = rules
 
     @contextmanager
-    def opened(self, create: bool = False) -> Iterator[BerkeleyStore]:
+    def opened(self, create: bool = False, adopt: bool = False) -> Iterator[BerkeleyStore]:
         """Open the database for a while; with ``create``, it need not exist.
+
+        With ``adopt``, a BTree that has never been used here is taken over.
 
         Root acts as the owner of the directory for that while, so as to leave no file behind
         that the filter cannot open, and is root again afterwards, to write where root may write.
@@ -57,7 +66,7 @@ class BerkeleyMaintenance:
         with self.acting():
             if not self.exists() and not create and os.path.isdir(os.path.dirname(path)):
                 raise StoreError(f"there is no database at {path} yet; the first request makes it")
-            check(path, load_all)
+            check(path, load_all, adopt)
             lock = CommandLock(lock_path(path), PATIENCE)
             durable = self._settings.durable
             store = BerkeleyStore(
@@ -76,14 +85,15 @@ class BerkeleyMaintenance:
         """
         directory = os.path.dirname(self._path)
         try:
-            owner = os.stat(directory).st_uid
+            status = os.stat(directory)
         except (FileNotFoundError, NotADirectoryError):
             return False
         except OSError as error:
             raise StoreError(f"{directory}: {error.strerror}") from error
-        if owner != os.geteuid():
-            text = not_ours(directory, owner)
-            raise StoreError(f"{text}; mend it: run this as root, or as {user(owner)}")
+        refuse_system(directory, status)
+        if status.st_uid != os.geteuid():
+            text = not_ours(directory, status.st_uid)
+            raise StoreError(f"{text}; mend it: run this as root, or as {user(status.st_uid)}")
         return os.path.exists(self._path)
 
     @contextmanager

@@ -28,23 +28,46 @@ def check_file(path: str) -> bool:
     try:
         with open(path, "rb", buffering=0) as file:
             meta = file.read(META)
+            size = os.fstat(file.fileno()).st_size
     except FileNotFoundError:
         return False
-    if not meta:
-        return False
+    if meta:
+        check_meta(meta, size)
+    return bool(meta)
+
+
+def check_meta(meta: bytes, size: int) -> int:
+    """Return the page size of a BTree.
+
+    Args:
+        meta: the first META bytes of its file.
+        size: the bytes of the file.
+
+    Raises:
+        Damaged: it is no BTree.
+    """
     order = _BTREE_MAGIC.get(meta[12:16])
     if len(meta) < META or order is None:
         raise Damaged("not a Berkeley DB BTree")
     page_size = int.from_bytes(meta[20:24], "little" if order == "little" else "big")
     if page_size not in {512, 1024, 2048, 4096, 8192, 16384, 32768, 65536}:
         raise Damaged(f"a page size of {page_size}")
-    size = os.path.getsize(path)
     if size < page_size:
         raise Damaged("less than a page")
-    if size % page_size:
-        # The disk was full in the middle of a page, which the log has.
-        os.truncate(path, size - size % page_size)
-    return True
+    return page_size
+
+
+def drop_partial_page(path: str) -> None:
+    """Shorten a BTree to whole pages: the disk was full in the middle of one, which the log has.
+
+    Raises:
+        Damaged: the file is no BTree.
+    """
+    with open(path, "rb+", buffering=0) as file:
+        size = os.fstat(file.fileno()).st_size
+        rest = size % check_meta(file.read(META), size)
+        if rest:
+            file.truncate(size - rest)
 
 
 def has_checksums(path: str) -> bool:

@@ -6,10 +6,34 @@ import os
 import stat
 
 from greylist.store import StoreError
+from greylist.store.berkeley.environment import home
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+
+def refuse_system(directory: str, status: os.stat_result) -> None:
+    """See that this is a directory, and none that other programs use too.
+
+    Args:
+        directory: for the message.
+        status: what stat(2) says of it.
+
+    Raises:
+        StoreError: it is.
+    """
+    if not stat.S_ISDIR(status.st_mode):
+        raise StoreError(f"{directory} is not a directory")
+    if status.st_uid != 0:  # root owns them all; a filter's own is its user's
+        return
+    from greylist.store.berkeley.system import is_system  # cold, as below
+
+    if is_system(status):
+        raise StoreError(
+            f"{directory} is a directory of the system, and the database needs one of its own; "
+            "mend it: have database = name a file in another directory"
+        )
 
 
 def lock_path(path: str) -> str:
@@ -17,15 +41,16 @@ def lock_path(path: str) -> str:
     return path + ".lock"
 
 
-def check(path: str, load: Callable[[], None]) -> None:
+def check(path: str, load: Callable[[], None], adopt: bool = True) -> None:
     """See that the database can be kept at this path, and that its lock file exists.
 
     Root acts as the owner of the directory from here on, so as to leave no file behind that
     the filter cannot open.
 
     Args:
-        path: the database.
+        path: the database, which need not exist.
         load: loads the modules that lie where only root may read, before root changes.
+        adopt: whether a BTree that has never been used here may be taken over.
 
     Raises:
         StoreError: it cannot; the text names the command that mends it.
@@ -33,23 +58,18 @@ def check(path: str, load: Callable[[], None]) -> None:
     directory = os.path.dirname(path)
     try:
         status = os.stat(directory)
-        if not stat.S_ISDIR(status.st_mode):
-            raise StoreError(f"{directory} is not a directory")
+        refuse_system(directory, status)
         if status.st_mode & stat.S_IWOTH:
             raise StoreError(f"{directory} is world-writable; mend it: chmod o-w {directory}")
         if os.geteuid() == 0 and status.st_uid != 0:
             _become(status.st_uid, load)
-        if status.st_uid != os.geteuid():
-            _refuse_owner(directory, status.st_uid)
-        if not os.access(directory, os.W_OK | os.X_OK, effective_ids=True):
-            if os.statvfs(directory).f_flag & os.ST_RDONLY:
-                raise StoreError(
-                    f"{directory} is on a read-only file system; mend it: "
-                    f"mount -o remount,rw {_mount_point(directory)}"
-                )
-            raise StoreError(f"{directory} is not writable; mend it: chmod u+rwx {directory}")
+        _check_directory(directory, status)
         for name in (path, lock_path(path)):
             _check_file(name)
+        if not os.path.exists(os.path.join(home(path), "__db.001")):
+            from greylist.store.berkeley.ownership import claim  # cold: it is not in use yet
+
+            claim(path, adopt)
         _create(lock_path(path))
     except FileNotFoundError:
         raise StoreError(
@@ -59,6 +79,18 @@ def check(path: str, load: Callable[[], None]) -> None:
         raise StoreError(f"{error.filename or path}: {error.strerror}") from error
 
 
+def _check_directory(directory: str, status: os.stat_result) -> None:
+    if status.st_uid != os.geteuid():
+        _refuse_owner(directory, status.st_uid)
+    if not os.access(directory, os.W_OK | os.X_OK, effective_ids=True):
+        if os.statvfs(directory).f_flag & os.ST_RDONLY:
+            raise StoreError(
+                f"{directory} is on a read-only file system; mend it: "
+                f"mount -o remount,rw {_mount_point(directory)}"
+            )
+        raise StoreError(f"{directory} is not writable; mend it: chmod u+rwx {directory}")
+
+
 def _check_file(path: str) -> None:
     try:
         status = os.lstat(path)
@@ -66,7 +98,7 @@ def _check_file(path: str) -> None:
         return
     if not stat.S_ISREG(status.st_mode):
         kind = "a symbolic link" if stat.S_ISLNK(status.st_mode) else "not a regular file"
-        raise StoreError(f"{path} is {kind}; mend it: mv {path} {path}.old")
+        raise StoreError(f"{path} is {kind}; mend it: have database = name another file")
     if status.st_uid != os.geteuid():
         _refuse_owner(path, status.st_uid)
     if not os.access(path, os.R_OK | os.W_OK, effective_ids=True):

@@ -15,7 +15,12 @@ from greylist.store.berkeley.environment import (
     open_environment,
     sync,
 )
-from greylist.store.berkeley.pages import check_file, check_pages, has_checksums
+from greylist.store.berkeley.pages import (
+    check_file,
+    check_pages,
+    drop_partial_page,
+    has_checksums,
+)
 from greylist.store.berkeley.transaction_log import changes, log_files, number
 
 TYPE_CHECKING = False
@@ -54,6 +59,8 @@ def prepare(path: str, durable: bool, rules: Rules, new: bool = False) -> None:
     """
     directory = home(path)
     exists = check_file(path)
+    if exists:
+        drop_partial_page(path)
     os.makedirs(directory, 0o700, exist_ok=True)
     if log_files(directory) and not exists:
         raise Damaged("a log without its database")

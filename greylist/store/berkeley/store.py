@@ -112,6 +112,7 @@ def load_all() -> None:
     """
     import filelock  # noqa: F401
 
+    import greylist.store.berkeley.ownership
     import greylist.store.berkeley.recovery
     import greylist.store.berkeley.salvage  # noqa: F401
 

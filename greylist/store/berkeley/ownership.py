@@ -1,0 +1,145 @@
+"""Whose the file is that ``database`` names: ours, one to be taken over, or none of our business.
+
+A wrong path, or settings that somebody else wrote, can name any file. What was never ours is
+left as it is, to the byte; for what was, an environment beside it speaks, or the record in its
+lock file. A BTree of neither is the original's, a backup or another host's, and may become ours.
+
+Whoever opens a database that has no environment yet asks here, so this is no part of the
+filter's ordinary start.
+"""
+
+from __future__ import annotations
+
+import os
+
+from greylist.store import StoreError
+from greylist.store.berkeley.environment import META, Damaged, home, unique_number
+from greylist.store.berkeley.pages import check_meta
+from greylist.store.berkeley.record import SIZE, Record
+
+_KINDS = {
+    b"\x61\x15\x06\x00": "a Berkeley DB hash",
+    b"\x00\x06\x15\x61": "a Berkeley DB hash",
+    b"\x53\x22\x04\x00": "a Berkeley DB queue",
+    b"\x00\x04\x22\x53": "a Berkeley DB queue",
+}
+"""The magic numbers at byte 12 of a database's first page (file(1) knows them too)."""
+
+_ELSEWHERE = "mend it: have database = name another file, or move this one away"
+
+
+def claim(path: str, adopt: bool) -> None:
+    """See that what is at the path, and what we would put beside it, is ours to use.
+
+    Nothing is changed, not even a time of access.
+
+    Args:
+        path: the database, which need not exist.
+        adopt: whether a BTree that has never been used here may be taken over.
+
+    Raises:
+        StoreError: it is somebody else's; or it may become ours, but not now.
+        OSError: it cannot be read.
+    """
+    reason = _objection(path, adopt)
+    # Looked at last: a filter that makes the database makes its environment first.
+    if reason and not _is_environment(home(path)):
+        raise StoreError(reason)
+
+
+def _objection(path: str, adopt: bool) -> str:
+    """Return why this is not to be touched if it has no environment of ours, or nothing."""
+    for beside in (home(path), f"{path}.lock"):
+        if _is_occupied(beside):
+            return f"{beside} is in the way, and was never greylist's; {_ELSEWHERE}"
+    try:
+        head, status = _read(path, META)
+    except FileNotFoundError:
+        return ""
+    if _is_in_record(path, head, status.st_ino):
+        return ""
+    kind = _kind(head, status.st_size)
+    if kind:
+        return f"{path} is {kind}, and was never greylist's; {_ELSEWHERE}"
+    return _objection_to_btree(path, adopt)
+
+
+def _objection_to_btree(path: str, adopt: bool) -> str:
+    directory = os.path.dirname(path)
+    others = sorted(name for name in os.listdir(directory) if _is_part(name))
+    if others:
+        return (
+            f"{path} belongs to a program that keeps its log in {directory} ({others[0]}); "
+            f"mend it: have database = name another file, then: greylist import {path}"
+        )
+    if adopt:
+        return ""
+    return (
+        f"{path} has not been used by greylist yet (a backup, another host's, greylist.pl's): "
+        "the first request takes it over, and so do greylist load and greylist import"
+    )
+
+
+def _is_environment(directory: str) -> bool:
+    try:
+        names = os.listdir(directory)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return any(_is_part(name.removeprefix("old.")) for name in names)
+
+
+def _is_part(name: str) -> bool:
+    """Return whether this is the name of a log or a region of a Berkeley DB environment."""
+    kind, _, number = name.partition(".")
+    return kind in {"log", "__db"} and number.isdigit() and len(number) in {3, 10}
+
+
+def _is_occupied(beside: str) -> bool:
+    """Return whether something else stands where our environment or our lock file would be."""
+    try:
+        if os.path.isdir(beside):
+            return beside.endswith(".lock") or bool(os.listdir(beside))
+        data = _read(beside, SIZE)[0].strip(b"\0")
+        if data:
+            Record.unpack(data)
+    except FileNotFoundError:
+        return False
+    except ValueError:
+        return True
+    return not beside.endswith(".lock")
+
+
+def _is_in_record(path: str, head: bytes, inode: int) -> bool:
+    """Return whether the lock file's record is about this file, or about a copy of it."""
+    try:
+        record = Record.unpack(_read(f"{path}.lock", SIZE)[0])
+    except (FileNotFoundError, ValueError):
+        return False
+    number, _, unique = record.files.partition(b",")
+    return number == b"%d" % inode or unique.endswith(b"," + unique_number(head))
+
+
+def _read(path: str, size: int) -> tuple[bytes, os.stat_result]:
+    """Return the first bytes of a file, and its status, leaving its time of access as it is."""
+    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        descriptor = os.open(path, flags | os.O_NOATIME)
+    except PermissionError:  # only its owner may ask for that
+        descriptor = os.open(path, flags)
+    try:
+        return os.read(descriptor, size), os.fstat(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _kind(head: bytes, size: int) -> str:
+    """Return what a file is that is no BTree, for people, or nothing if it is one."""
+    if not head:
+        return "empty"
+    if head.startswith(b"SQLite format 3\0"):
+        return "an SQLite database"
+    try:
+        check_meta(head, size)
+    except Damaged as damage:
+        return _KINDS.get(head[12:16], f"no database ({damage})")
+    return ""

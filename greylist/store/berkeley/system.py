@@ -1,0 +1,34 @@
+"""The directories of the system, in which no database of ours may be."""
+
+from __future__ import annotations
+
+import os
+
+_SYSTEM = """
+/ /bin /boot /dev /dev/shm /etc /etc/postfix /home /lib /lib32 /lib64 /media /mnt /opt /proc /root
+/run /run/lock /sbin /srv /sys /tmp /usr /usr/bin /usr/lib /usr/libexec /usr/local /usr/local/bin
+/usr/local/etc /usr/local/lib /usr/local/sbin /usr/sbin /usr/share /var /var/backups /var/cache
+/var/lib /var/local /var/lock /var/log /var/mail /var/opt /var/run /var/spool /var/spool/cron
+/var/spool/mail /var/spool/postfix /var/tmp
+""".split()
+"""Directories that programs share; the database needs one of its own (hier(7))."""
+
+_KERNEL = ("/dev", "/proc", "/sys")
+"""File systems of the kernel's."""
+
+
+def is_system(directory: os.stat_result) -> bool:
+    """Return whether a directory is one that programs share, by whatever path it was reached."""
+    root = os.stat("/")
+    kernel = [found for name in _KERNEL if (found := _status(name))]
+    if any(found.st_dev == directory.st_dev for found in kernel if root.st_dev != found.st_dev):
+        return True
+    shared = [found for name in _SYSTEM if (found := _status(name))]
+    return any(os.path.samestat(found, directory) for found in shared)
+
+
+def _status(name: str) -> os.stat_result | None:
+    try:
+        return os.stat(name)
+    except OSError:
+        return None
