@@ -28,11 +28,17 @@ _MAIL = frozenset(b"mx mxout mta out outgoing outbound relay mout msa bounce".sp
 """Words for a mail server, beside all that contain ``mail`` or ``smtp``."""
 
 _CUSTOMER = frozenset(
-    b"adsl broadband cable client clients cloud cpe cust customer dhcp dial dialin dialup dip dsl "
-    b"dyn dynamic fiber ftth home host hosted hsd ip ipv pool pools ppp pppoe res residential "
-    b"server static unassigned user vdsl vps vserver wireless".split()
+    b"abo abonent broadband cable catv client cliente clientes clients cloud cpe cust customer "
+    b"customers dhcp dial dialin dialup dip dyn dynamic fiber fibra fibre ftth gpon gprs hfc home "
+    b"host hosted hsd ip ipv kabel lte mobile modem pool pools ppp pppoe res residential rev "
+    b"reverse server slip static subscriber umts unassigned unused user vps vserver wifi wimax "
+    b"wireless".split()
 )
-"""Words that access and hosting providers put into the names of their customers."""
+"""Words that access and hosting providers put into the names of their customers, beside all that
+contain ``dsl``."""
+
+_CUSTOMER_NUMBER = 5
+"""Digits in a row, before the provider's own domain, that count customers and not servers."""
 
 _HOSTERS = frozenset(
     b"1blu.de bestsrv.de bluehost.com choopa.net colocrossing.com contaboserver.net "
@@ -91,7 +97,18 @@ def is_machine_made(name: bytes, address: bytes) -> bool:
     words = name.rpartition(b".")[0].translate(_LETTERS).split()
     if any(word in _MAIL or b"mail" in word or b"smtp" in word for word in words):
         return False
-    return not _CUSTOMER.isdisjoint(words) or _names_address(name, address)
+    return (
+        not _CUSTOMER.isdisjoint(words)
+        or _numbers_customers(b".".join(name.split(b".")[:-2]))
+        or _names_address(name, address)
+    )
+
+
+def _numbers_customers(host: bytes) -> bool:
+    """Return whether the part of a name before its domain has a customer's number, or a line's."""
+    if any(b"dsl" in word for word in host.translate(_LETTERS).split()):
+        return True
+    return any(len(run) >= _CUSTOMER_NUMBER for run in host.translate(_NUMBERS).split())
 
 
 def _names_address(name: bytes, address: bytes) -> bool:
