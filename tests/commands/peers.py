@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pwd
+import re
 import shutil
 import socket
 import subprocess
@@ -116,3 +117,22 @@ def perl_database(path, entries):
         pytest.skip("needs DB_File")
     arguments = [text for entry in entries.items() for text in entry]
     subprocess.run([perl, "-e", PERL, path, *arguments], check=True)
+
+
+EXAMPLE = "/usr/share/doc/postfix/examples/smtpd-policy/greylist.pl"
+"""Where Debian's postfix-doc has it."""
+
+
+def greylist_pl(directory, delay):
+    """Return a copy of greylist.pl that keeps its database in a directory."""
+    if not os.path.exists(EXAMPLE):
+        pytest.skip(f"needs {EXAMPLE}")
+    with open(EXAMPLE, encoding="utf-8") as file:
+        text = file.read()
+    for name, value in (("database_name", f"'{directory}/greylist.db'"), ("greylist_delay", delay)):
+        text, places = re.subn(rf"(?m)^\${name}=.*$", f"${name}={value};", text)
+        assert places == 1
+    path = directory / "greylist.pl"
+    path.write_text(text)
+    path.chmod(0o644)
+    return path
