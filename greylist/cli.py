@@ -80,12 +80,13 @@ COMMANDS = {
     "purge": "Delete what has expired, now.",
     "dump": "Print the whole database as text.",
     "load": "Take in what dump printed.",
+    "spf": "Print the networks in domains' SPF records.",
     "import": "Take over from postgrey, sqlgrey or greylist.pl.",
 }
 """The commands and their short help, so that ``greylist --help`` need not load them."""
 
-OPTIONAL_SETTINGS = ("check",)
-"""Commands that are to work when the settings are wrong; they read them themselves."""
+OPTIONAL_SETTINGS = ("check", "spf")
+"""Commands that are to work when the settings are wrong; they read them themselves, if at all."""
 
 
 class Unusable(click.ClickException):

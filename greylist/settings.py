@@ -200,7 +200,7 @@ SETTINGS = (
             "Leave out of a sender what a machine changes from mail to mail: BATV and SRS tags, "
             "numbers behind bounces and the like, extensions."),
     Setting("whitelist_clients", "", _paths,
-            "Files of clients that are never greylisted, in postgrey's form."),
+            "Files of clients that are never greylisted, in postgrey's form or by greylist spf."),
     Setting("whitelist_recipients", "", _paths,
             "Files of recipients that are never greylisted, in postgrey's form."),
     Setting("greylist_recipients", "", _paths,

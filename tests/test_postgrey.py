@@ -104,6 +104,8 @@ def test_recipient(line, address, matches):
         (client_rule, b"192"),
         (client_rule, b"1.2.3.4.5"),
         (client_rule, b"192.0.2.0/99"),
+        (client_rule, b"client_address="),
+        (client_rule, b"client_name= x"),
         (client_rule, b"/(/"),
         (client_rule, b"example.com/24"),
         (recipient_rule, b"two words"),

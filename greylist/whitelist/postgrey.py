@@ -7,6 +7,7 @@ for ``client_address``, a network. A ``#`` starts a comment wherever it stands.
 from __future__ import annotations
 
 from greylist.whitelist.regex import escape
+from greylist.whitelist.whitelist import rule
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,7 +20,8 @@ def client_rule(line: bytes) -> Rule | None:
     """Return the attribute and pattern of a line of ``whitelist_clients``, or nothing.
 
     The line is ``/regex/``, an address or its first two or three octets, a network, or a domain,
-    which stands for its subdomains too.
+    which stands for its subdomains too. Lines of ours that name a client's address or name are
+    read as well, so that ``greylist spf`` can keep such a file.
 
     Raises:
         ValueError: it is none of these.
@@ -27,6 +29,8 @@ def client_rule(line: bytes) -> Rule | None:
     text = _strip(line)
     if not text:
         return None
+    if text.startswith((b"client_address=", b"client_name=")):
+        return rule(line)
     if _is_regex(text):
         return b"client_name", text[1:-1]
     if text.isdigit():  # a name there, and the first octet of millions of addresses here
