@@ -39,7 +39,7 @@ class Correspondent(NamedTuple):
 
     Attributes:
         kind: as in the tables.
-        address: of the envelope; ``{tag}`` changes from message to message.
+        address: of the envelope; ``{tag}`` and ``{digits}`` change from message to message.
         route: its machines.
     """
 
@@ -51,9 +51,9 @@ class Correspondent(NamedTuple):
         self, at: int, recipients: tuple[str, ...], chance: Random, kind: str = ""
     ) -> Message:
         """Return a message to these recipients."""
-        tag = f"{chance.randrange(16**6):06x}"
+        tag, digits = f"{chance.randrange(16**6):06x}", f"{chance.randrange(1000):03}"
         attempts = self.route.attempts(at, chance)
-        sender = self.address.format(tag=tag)
+        sender = self.address.format(tag=tag, digits=digits)
         return Message(kind or self.kind, False, sender, recipients, attempts)
 
 
@@ -116,7 +116,7 @@ class World:
     def colleagues(self, count: int) -> list[Correspondent]:
         """Return people with mailboxes on one new small server; one in 20 has signed addresses."""
         server, domain = self.server()
-        signed = "prvs={tag}=" if self.chance.random() < 1 / 20 else ""  # BATV
+        signed = "prvs=0{digits}{tag}=" if self.chance.random() < 1 / 20 else ""  # BATV
         return [
             Correspondent("small server", f"{signed}{letters(self.chance)}@{domain}", server)
             for _ in range(count)
@@ -160,18 +160,34 @@ def letters_between_people(world: World) -> Iterator[Message]:
 
 
 VERP = (
-    "bounce-{tag}-{number}@news.{domain}",
-    "bounces+{list}-{hex}-{user}={host}@em.{domain}",
-    "0100{tag}{tag}{tag}-{tag}-0000@mail.{domain}",
-    "bounce+{hex}.{tag}-{user}={host}@mg.{domain}",
-    "msprvs1={tag}=bounces-{list}@{domain}",
-    "list-return-{number}{issue}-{user}={host}@{domain}",
-    "list+bnc{tag}@groups.{domain}",
-    "list-bounces+{user}={host}@{domain}",
-    "SRS0={tag}=XY={domain}={hex}@forward.{domain}",
+    "bounces+{number}-{code}-{user}={host}@em.{domain}",  # SendGrid
+    "0100018c{tag}0f-{tag}aa-{code}-{code}-{code}-{tag}{tag}-000000@mail.{domain}",  # Amazon SES
+    "bounce+{tag}.a1{number}-{user}={host}@mg.{domain}",  # Mailgun
+    "msprvs1=17{digits}g-{tag}=bounces-{number}@{domain}",  # SparkPost
+    "bounces-{digits}{digits}-{digits}{digits}@news.{domain}",
+    "list-return-{digits}-{user}={host}@{domain}",  # ezmlm
+    "list+bncBC{tag}{tag}@groups.{domain}",  # Google Groups
+    "list-bounces+{user}={host}@{domain}",  # Mailman
+    "SRS0={tag}=XY={domain}={code}@forward.{domain}",
     "news@{domain}",
+    "{tag}-{digits}-x@news.{domain}",  # a scheme that nobody has heard of
 )
-"""Envelope senders of lists, by the schemes that they are known for; the last one stays."""
+"""Envelope senders of lists. ``{tag}`` and ``{digits}`` change from message to message; ``{code}``
+and ``{user}={host}`` are the subscriber's."""
+
+
+def _envelope(form: str, domain: str, number: int, code: str, user: str) -> str:
+    """Return the sender that a list has for a subscriber, with what changes left open."""
+    local, _, host = user.partition("@")
+    return form.format(
+        tag="{tag}",
+        digits="{digits}",
+        domain=domain,
+        number=number,
+        code=code,
+        user=local,
+        host=host,
+    )
 
 
 def lists(world: World) -> Iterator[Message]:
@@ -181,19 +197,10 @@ def lists(world: World) -> Iterator[Message]:
         (route, domain), form = world.bulk(), chance.choice(VERP)
         number = chance.randint(1000, 9999)
         subscribers = {user: f"{chance.randrange(16**4):04x}" for user in chance.sample(USERS, 8)}
-        for issue in range(chance.choice((1, 4, 4, 8, 8, 12))):
+        for _ in range(chance.choice((1, 4, 4, 8, 8, 12))):
             at = moment(chance)
             for user, code in subscribers.items():
-                local, _, host = user.partition("@")
-                sender = form.replace("{tag}", "{{tag}}").format(
-                    number=number,
-                    list=number,
-                    issue=issue,
-                    hex=code,
-                    user=local,
-                    host=host,
-                    domain=domain,
-                )
+                sender = _envelope(form, domain, number, code, user)
                 one = Correspondent("list mail", sender, route)
                 yield one.write(at + chance.randrange(10 * MINUTE), (user,), chance)
 
@@ -203,9 +210,7 @@ def codes(world: World) -> Iterator[Message]:
     chance = world.chance
     for _ in range(60):
         (route, domain), form = world.bulk(), chance.choice(VERP)
-        changing = form.replace("{tag}", "{{tag}}").format(
-            number=1, list=1, issue=1, hex="c0de", user="code", host=domain, domain=domain
-        )
+        changing = _envelope(form, domain, 1, "c0de", f"code@{domain}")
         sender = chance.choice((f"noreply@{domain}", changing))
         one = Correspondent("one-time code", sender, route)
         for _ in range(often(chance, 15)):
