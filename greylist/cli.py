@@ -121,6 +121,8 @@ class Commands(click.Group):
         """Run a command; a reader that has seen enough, such as head(1), is no error."""
         try:
             return super().invoke(ctx)
+        except click.NoSuchOption as error:
+            raise self._before_command(error) from error
         except StoreError as error:
             raise Unusable(str(error)) from error
         except BrokenPipeError:
@@ -130,6 +132,17 @@ class Commands(click.Group):
         except OSError as error:
             name = f"{error.filename}: " if error.filename else ""
             raise click.ClickException(f"{name}{error.strerror or error}") from error
+
+    def _before_command(self, error: click.NoSuchOption) -> click.UsageError:
+        """Return the error for a setting that stands behind its command."""
+        name, called = error.option_name, error.ctx.info_name if error.ctx else ""
+        for option in self.params:
+            if name in {*option.opts, *option.secondary_opts}:
+                value = f" {option.metavar}" if option.metavar else ""
+                example = f"greylist {name}{value} {called} ..."
+                words = f"{name} stands before the command, as all settings do: {example}"
+                return click.UsageError(words, error.ctx)
+        return error
 
 
 @click.group(

@@ -6,9 +6,11 @@ import socket
 import subprocess
 
 import pytest
+from click.testing import CliRunner
 from conftest import DEFERRED, PASSED, SCRIPT, request
 
 from greylist import __version__
+from greylist.cli import COMMANDS, cli
 from greylist.settings import SETTINGS
 
 
@@ -84,6 +86,22 @@ def test_wrong_usage(place, arguments, reason):
     result = place.run(*arguments, data=request())
     assert (result.returncode, result.stdout) == (2, b"")
     assert reason in result.stderr.decode()
+
+
+def test_a_setting_behind_the_command():
+    """Every command says of every setting that it stands before the command."""
+    runner = CliRunner()
+    for command in COMMANDS:
+        own = {name for option in cli.get_command(None, command).params for name in option.opts}
+        for setting in SETTINGS:
+            option = f"--{setting.name.replace('_', '-')}"
+            arguments = [command, option, "1m", "x"]
+            result = runner.invoke(cli, arguments, prog_name="greylist")
+            if option not in own:
+                assert result.exit_code == 2
+                assert f"{option} stands before the command" in result.stderr
+                assert f"greylist {option} " in result.stderr
+                assert f" {command} ..." in result.stderr
 
 
 def test_help_in_spite_of_the_settings(place):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import io
 import os
+import re
 import sys
 import time
 from typing import TYPE_CHECKING, NamedTuple
@@ -14,7 +15,7 @@ import click
 from greylist import policy
 from greylist.answer import Responder
 from greylist.commands import output
-from greylist.commands.logs.maillog import request_of
+from greylist.commands.logs.pasted import Pasted, attempts
 from greylist.commands.session import kept, to_person
 from greylist.protocol import RequestError, read_requests
 from greylist.store.memory import MemoryStore, Overlay
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Any
 
+    from greylist.commands.logs.refusal import Refusal
     from greylist.policy import Decision
     from greylist.protocol import Request
     from greylist.settings import Settings
@@ -47,6 +49,8 @@ class Explanation(NamedTuple):
         stored: what the filter would store.
         place: the line that matched, as ``FILE:LINE: TEXT``, empty when none did.
         passes: when a retry would pass, in seconds since the epoch; nothing if this one does.
+        refusal: the refusal in the log, if that is where the request is from.
+        refused_by: whose refusal it was, in words; empty if it was greylist's.
     """
 
     request: Request
@@ -55,6 +59,8 @@ class Explanation(NamedTuple):
     stored: dict[bytes, bytes | None]
     place: str
     passes: int | None
+    refusal: Refusal | None = None
+    refused_by: str = ""
 
 
 @click.command("explain", short_help="Say what a request would be answered, and why.")
@@ -65,8 +71,9 @@ def command(settings: Settings, /, as_json: bool, **attributes: str | None) -> N
     """Say what a request would be answered now, and why. Nothing is changed.
 
     The request is given in options, or on standard input: as name=value lines like Postfix's
-    own, or as a line pasted from the mail log, "NOQUEUE: reject: RCPT from ..." or greylist's
-    own "action=...". Exit status: 0, or 1 if there is no request in the input.
+    own, or as lines pasted from the mail log, "NOQUEUE: reject: RCPT from ..." or greylist's own
+    "action=..."; two lines about one attempt are one request. Exit status: 0, or 1 if there is
+    no request in the input.
 
     \b
     Examples:
@@ -74,14 +81,17 @@ def command(settings: Settings, /, as_json: bool, **attributes: str | None) -> N
           --recipient b@example.org
       grep 'NOQUEUE: reject.*b@example.org' /var/log/mail.log | greylist explain
     """
-    requests = [_request(attributes)] if any(attributes.values()) else list(_standard_input())
+    given = any(attributes.values())
+    requests = [_unlogged(_request(attributes))] if given else list(_standard_input())
     if not requests:
         click.echo("There is no request in the input.", err=True)
         raise click.exceptions.Exit(1)
     responder = Responder(settings, to_person())
     with kept(settings).acting():  # what root can read is no proof
-        screened = [(request, responder.screen(request)) for request in requests]
-    for number, explanation in enumerate(explain_all(screened, settings)):
+        screened = [(pasted.request, responder.screen(pasted.request)) for pasted in requests]
+    explanations = zip(explain_all(screened, settings), requests, strict=True)
+    for number, (bare, pasted) in enumerate(explanations):
+        explanation = bare._replace(refusal=pasted.refusal, refused_by=_by(pasted, settings))
         if as_json:
             output.print_json(as_dict(explanation))
         else:
@@ -96,25 +106,45 @@ def _request(attributes: dict[str, str | None]) -> Request:
     return {b"request": b"smtpd_access_policy", **given}
 
 
+def _unlogged(request: Request) -> Pasted:
+    return Pasted(request, None, False)
+
+
+def _by(pasted: Pasted, settings: Settings) -> str:
+    """Return who refused, in words: empty if it was greylist, or nobody did."""
+    refusal = pasted.refusal
+    if refusal is None:
+        return ""
+    if refusal.by:
+        return refusal.by
+    if not (refusal.temporary or settings.action.startswith("5")):
+        return "an access table or another policy service, as greylist only defers"
+    # The parts of the reply that do not change from one request to the next.
+    parts = re.split(r"%[scr]", settings.reply)
+    pattern = b".*".join(re.escape(part.encode()) for part in parts)
+    if pasted.decided or re.search(pattern, refusal.reply):
+        return ""
+    return "another policy service or an access table, as it is not greylist's reply"
+
+
 def _is_about_mail(request: Request) -> bool:
     return bool(request.get(b"client_address") and request.get(b"recipient"))
 
 
-def _standard_input() -> Iterator[Request]:
+def _standard_input() -> Iterator[Pasted]:
     """Yield the requests on standard input; lines of a log are requests of their own."""
     if sys.stdin.isatty():
         click.echo("Type a request, then an empty line, then Control-D.", err=True)
     data = sys.stdin.buffer.read()
-    requests = [request for line in data.splitlines() if (request := request_of(line))]
-    if requests:
-        yield from requests
+    if pasted := attempts(data.splitlines()):
+        yield from pasted
         return
     stream = io.BytesIO(data.replace(b"\r\n", b"\n").rstrip(b"\n") + b"\n\n")
     try:
         for request in read_requests(lambda: stream.read(65536), bytes):
             # Of Postfix's own, also what it asks without a recipient.
             if b"request" in request or _is_about_mail(request):
-                yield request
+                yield _unlogged(request)
     except RequestError as error:
         raise click.UsageError(str(error)) from error
 
@@ -171,6 +201,7 @@ def show(explanation: Explanation, settings: Settings) -> None:
     decision = explanation.decision
     rows: list[tuple[str, str]] = [
         ("request", _described(explanation.request)),
+        *_refused(explanation),
         ("whitelist", explanation.place or _not_whitelisted(explanation, settings)),
     ]
     rows += [_entry("", *pair) for pair in explanation.looked_up]
@@ -186,6 +217,16 @@ def show(explanation: Explanation, settings: Settings) -> None:
     width = max(len(name) for name, _ in rows)
     for name, words in rows:
         click.echo(click.style(name.ljust(width), bold=True) + "  " + words)
+
+
+def _refused(explanation: Explanation) -> list[tuple[str, str]]:
+    """Return a row for the refusal in the log if it was somebody else's."""
+    if explanation.refusal is None or not explanation.refused_by:
+        return []
+    only = " (a warning: it was not refused)" if explanation.refusal.warning else ""
+    reply = explanation.refusal.reply.decode(errors="backslashreplace")
+    shown = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in reply)
+    return [("refused", f"by {explanation.refused_by}: {shown}{only}")]
 
 
 def _entry(label: str, key: bytes, value: bytes | None) -> tuple[str, str]:
@@ -233,6 +274,8 @@ def as_dict(explanation: Explanation) -> dict[str, object]:
         "warning": decision.warning,
         "whitelist": explanation.place,
         "passes": explanation.passes,
+        "refused_by": explanation.refused_by,
+        "refusal": output.plain(explanation.refusal.reply) if explanation.refusal else "",
         "request": _texts(explanation.request),
         "looked_up": _texts(dict(explanation.looked_up)),
         "would_store": _texts(explanation.stored),

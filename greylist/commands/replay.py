@@ -2,41 +2,24 @@
 
 from __future__ import annotations
 
-import bz2
-import gzip
-import io
-import lzma
 import os
-import time
-import zlib
-from contextlib import contextmanager
-from operator import attrgetter
-from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from typing import TYPE_CHECKING
 
 import click
 
-from greylist.addresses import parse_address
 from greylist.answer import Responder
 from greylist.cli import configure
 from greylist.commands import output
-from greylist.commands.logs.maillog import Attempt, Reader
+from greylist.commands.logs.attempts import mynetworks_option, read_mail
 from greylist.commands.logs.simulation import Outcome, deliveries, play
 from greylist.commands.report.statistics import quantile
 from greylist.commands.session import kept, to_person
 from greylist.commands.stats import QUANTILES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
+    from greylist.commands.logs.attempts import Mail
     from greylist.commands.logs.simulation import Delivery
     from greylist.settings import Settings
-
-_PACKED: tuple[tuple[bytes, Any], ...] = (
-    (b"\x1f\x8b", gzip.open), (b"BZh", bz2.open), (b"\xfd7zXZ", lzma.open),
-)  # fmt: skip
-"""How a packed file begins, and what opens it."""
-
-_BROKEN = (OSError, EOFError, zlib.error, lzma.LZMAError)
 
 _KINDS = (
     ("passed at once", "at_once"),
@@ -49,19 +32,26 @@ _KINDS = (
 @click.command("replay", short_help="Try settings on the mail log.")
 @click.argument("logs", nargs=-1, required=True, type=click.Path(exists=True, allow_dash=True))
 @click.option("--compare", metavar="FILE", help="Show these settings beside the ones in force.")
+@mynetworks_option
 @click.option("--top", type=click.IntRange(0, 1000), default=5, show_default=True, metavar="N",
               help="How many of the clients that suffer most to name.")  # fmt: skip
 @output.json_option
 @click.pass_obj
-def command(
-    settings: Settings, /, logs: tuple[str, ...], compare: str | None, top: int, as_json: bool
+def command(  # noqa: PLR0913, PLR0917 - click gives each option a parameter
+    settings: Settings,
+    /,
+    logs: tuple[str, ...],
+    compare: str | None,
+    mynetworks: str | None,
+    top: int,
+    as_json: bool,
 ) -> None:
     """Say what greylisting would have done to the mail in Postfix's LOGS.
 
-    The logs may be packed (gzip, bzip2, xz), and given in any order. Deliveries and retries are
-    rebuilt from them and run through the policy with the settings in force, at the log's own
-    clock, in a database of their own that is thrown away. Mail with a login, and from the
-    machine itself, is left out.
+    The logs may be packed (gzip, bzip2, xz, zstd), and given in any order; "-" is standard input.
+    Deliveries and retries are rebuilt from them and run through the policy with the settings in
+    force, at the log's own clock, in a database of their own that is thrown away. Mail with a
+    login, from this machine itself and from mynetworks is left out.
 
     Where the log was written without greylisting it has no retries: such a delivery counts as
     delayed, for a time that is not known. Several messages at once from one sender to one
@@ -70,20 +60,22 @@ def command(
     \b
     Examples:
       greylist replay /var/log/mail.log*
+      journalctl -u 'postfix*' -o short-iso | greylist replay -
       greylist --delay 10m replay --compare /etc/postfix/greylist.cf /var/log/mail.log
     """
     others = [configure(compare, {})] if compare else []
-    attempts = sorted(read(logs), key=attrgetter("time"))
-    if not attempts:
-        click.echo("There is no mail from outside in the logs.", err=True)
+    mail = read_mail(logs, mynetworks)
+    if not mail.attempts:
+        left_out = f" Left out: {words}." if (words := _left_out(mail)) else ""
+        click.echo(f"There is no mail from outside in the logs.{left_out}", err=True)
         raise click.exceptions.Exit(1)
-    found = deliveries(attempts)
+    found = deliveries(mail.attempts)
     outcomes = [_play(found, configuration) for configuration in (settings, *others)]
     if as_json:
-        output.print_json(as_dict(attempts, len(found), outcomes, top))
+        output.print_json(as_dict(mail, len(found), outcomes, top))
     else:
         names = [_name(configuration) for configuration in (settings, *others)]
-        show(attempts, len(found), dict(zip(names, outcomes, strict=True)), top)
+        show(mail, len(found), dict(zip(names, outcomes, strict=True)), top)
 
 
 def _play(found: list[Delivery], settings: Settings) -> Outcome:
@@ -96,52 +88,19 @@ def _name(settings: Settings) -> str:
     return os.path.basename(settings.path) if settings.path else "defaults"
 
 
-def read(paths: tuple[str, ...]) -> Iterator[Attempt]:
-    """Yield the attempts of several logs, the oldest log first."""
-    reader = Reader()
-    for path in sorted(paths, key=_changed):
-        try:
-            with _opened(path) as file:
-                lines = output.progress(file, path)
-                for attempt in reader.read(lines, _changed(path)):
-                    if attempt.time and not _own(attempt.request[b"client_address"]):
-                        yield attempt
-        except _BROKEN as error:
-            raise click.ClickException(f"{path}: {error}") from error
+def _left_out(mail: Mail) -> str:
+    """Return how many attempts were not looked at, and why; empty if all were."""
+    kinds = ((mail.own, "from this machine and mynetworks"), (mail.logins, "with a login"))
+    return ", ".join(f"{number} {words}" for number, words in kinds if number)
 
 
-def _changed(path: str) -> float:
-    """Return when a log was last written to; rotation and gzip keep that time."""
-    return time.time() if path == "-" else os.stat(path).st_mtime
-
-
-@contextmanager
-def _opened(path: str) -> Iterator[BinaryIO]:
-    """Open a log, or standard input, and unpack what is packed."""
-    with click.open_file(path, "rb") as file:
-        plain = io.BufferedReader(cast("io.RawIOBase", file))
-        start = plain.peek()
-        unpack = next((unpack for magic, unpack in _PACKED if start.startswith(magic)), None)
-        if unpack is None:
-            yield plain
-        else:
-            with unpack(plain) as unpacked:
-                yield unpacked
-
-
-def _own(address: bytes) -> bool:
-    """Return whether a client is this machine itself (content filters, web mail)."""
-    parsed = parse_address(address)
-    if parsed is None:
-        return True
-    number, bits = parsed
-    return number >> 24 == 127 if bits == 32 else number == 1
-
-
-def show(attempts: list[Attempt], number: int, outcomes: dict[str, Outcome], top: int) -> None:
+def show(mail: Mail, number: int, outcomes: dict[str, Outcome], top: int) -> None:
     """Print outcomes side by side."""
-    first, last = (output.local_time(attempts[place].time) for place in (0, -1))
-    click.echo(f"{first} to {last}: {len(attempts)} attempts, {number} deliveries\n")
+    first, last = (output.local_time(mail.attempts[place].time) for place in (0, -1))
+    click.echo(f"{first} to {last}: {len(mail.attempts)} attempts, {number} deliveries")
+    if words := _left_out(mail):
+        click.echo(f"left out: {words}")
+    click.echo()
     columns = list(outcomes.values())
     rows: list[list[object]] = [
         [label, *(getattr(outcome, name) for outcome in columns)] for label, name in _KINDS
@@ -166,15 +125,16 @@ def _delay(outcome: Outcome, share: float) -> str:
     return "-" if delay is None else output.duration(delay)
 
 
-def as_dict(
-    attempts: list[Attempt], number: int, outcomes: list[Outcome], top: int
-) -> dict[str, object]:
+def as_dict(mail: Mail, number: int, outcomes: list[Outcome], top: int) -> dict[str, object]:
     """Return outcomes for JSON; times are in seconds."""
     return {
-        "from": attempts[0].time,
-        "to": attempts[-1].time,
-        "attempts": len(attempts),
+        "from": mail.attempts[0].time,
+        "to": mail.attempts[-1].time,
+        "attempts": len(mail.attempts),
         "deliveries": number,
+        "lines": mail.lines,
+        "not_understood": mail.unread,
+        "left_out": {"mynetworks": mail.own, "login": mail.logins},
         "outcomes": [
             {
                 **{name: getattr(outcome, name) for _, name in _KINDS},

@@ -149,3 +149,74 @@ def test_a_reply_is_shown_as_it_was_sent(host):
     host.put({})
     action = explained(host, input=LINE.format(port=""))["action"]
     assert action == "defer_if_permit 4.2.0 Service is temporarily unavailable"
+
+
+REFUSED = (
+    "Nov 22 10:00:00 mx postfix/{agent}[123]: NOQUEUE: reject: RCPT from mail.example.com"
+    "[192.0.2.1]: {reply}; from=<ann@example.com> to=<b@example.org> proto=ESMTP helo=<m>\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("line", "by"),
+    [
+        (REFUSED.format(agent="smtpd", reply="550 5.7.25 Client host rejected: cannot find your "
+                        "hostname, [192.0.2.1]"), "Postfix itself"),
+        (REFUSED.format(agent="smtpd", reply="454 4.7.1 <b@example.org>: Relay access denied"),
+         "Postfix itself"),
+        (REFUSED.format(agent="smtpd", reply="554 5.7.1 Service unavailable; Client host "
+                        "[192.0.2.1] blocked using zen.spamhaus.org; https://example.org"),
+         "the blocklist zen.spamhaus.org"),
+        (SCREENED, "postscreen"),
+        (REFUSED.format(agent="smtpd", reply="451 4.7.1 Greylisting in action").replace(
+            "reject:", "milter-reject:"), "a milter"),
+        (REFUSED.format(agent="smtpd", reply="554 5.7.1 <b@example.org>: Recipient address "
+                        "rejected: go away"), "an access table or another policy service"),
+        (REFUSED.format(agent="smtpd", reply="450 4.2.0 <b@example.org>: Recipient address "
+                        "rejected: Greylisted, see postgrey"), "another policy service"),
+        (LINE.format(port=""), ""),
+    ],
+)  # fmt: skip
+def test_whose_refusal_it_was(host, line, by):
+    """A refusal that is not greylist's is called somebody else's."""
+    host.put({})
+    result = explained(host, input=line)
+    assert result["refused_by"].startswith(by)
+    assert bool(result["refused_by"]) == bool(by)
+    shown = host.run("explain", input=line).stdout
+    assert ("refused" in shown) == bool(by)
+
+
+def test_two_lines_about_one_attempt(host):
+    """Postfix's line and the policy service's are one request; those of a retry are another."""
+    host.put({})
+    own = OURS.replace("2026-11-22T10:00:00.1+01:00", "Nov 22 10:{}:00")
+    pasted = "".join(
+        line.replace("10:00:00", f"10:{minute}:00").format(minute, port="")
+        for minute in ("00", "07")
+        for line in (own, LINE)
+    )
+    lines = host.run("explain", "--json", input=pasted).stdout.splitlines()
+    assert len(lines) == 2
+    assert [json.loads(line)["request"]["helo_name"] for line in lines] == ["mail.example.com"] * 2
+
+
+def test_a_login_is_seen(host):
+    """Postfix 3.10 logs who had logged in; a line of the whitelist can name the login."""
+    host.whitelist.write_text("sasl_username ~ ^ann@\n")
+    line = LINE.format(port="").rstrip() + " sasl_method=PLAIN sasl_username=ann@example.org\n"
+    assert explained(host, input=line)["request"]["sasl_username"] == "ann@example.org"
+
+
+def test_a_quoted_address_is_that_of_the_triplet(host):
+    """The log has quotes around a local part, and the request has none."""
+    line = LINE.format(port="").replace("<Ann@example.com>", '<"john doe"@example.net>')
+    host.put({b"192.0.2.0/john doe@example.net/b@example.org": b"%d/0/0" % (NOW - 10)})
+    assert explained(host, input=line)["reason"].startswith("early-retry")
+
+
+def test_postgrey_has_a_network(host):
+    """With client_address=192.0.2.1/32, the client is that address."""
+    host.put({})
+    line = OURS.replace("192.0.2.1", "192.0.2.1/32").replace("greylist[9]", "postgrey[9]")
+    assert explained(host, input=line)["request"]["client_address"] == "192.0.2.1"

@@ -8,11 +8,12 @@ import gzip
 import json
 import lzma
 import os
+import shutil
+import subprocess
+import sys
 import time
 
 import pytest
-
-from greylist.commands.logs.maillog import Clock, Reader
 
 PACK = {".gz": gzip.compress, ".bz2": bz2.compress, ".xz": lzma.compress}
 START = calendar.timegm((2026, 11, 2, 10, 0, 0))
@@ -175,26 +176,114 @@ def test_a_packed_log_on_standard_input(host):
     assert json.loads(host.script("replay", "--json", "-", input=packed).stdout) == whole
 
 
+def test_a_log_in_which_nothing_is_understood(host):
+    """A file that is no mail log is called so, with its first line, whose controls are shown."""
+    path = host.path / "other.log"
+    path.write_bytes(b"\x1b[2Jsomething else\n\x07\n")
+    said = host.run("replay", path, code=1).stderr
+    assert f"{path}: no line has the form of Postfix's log; its first line is: " in said
+    assert "something else" in said
+    assert "\x1b" not in said
+
+
+def test_lines_that_are_not_understood_are_counted(host):
+    """Beside lines that are, the others are counted, and the first one shown with the reason."""
+    log = story()
+    log.lines.insert(2, log.lines[1].replace("Nov  2", "nov. 2"))
+    log.lines.insert(2, log.lines[2].replace("nov. 2", "Feb 30"))
+    path = log.write(host.path / "mail.log")
+    said = host.run("replay", path).stderr
+    assert "2 lines were not understood, first line 3: Feb 30" in said
+    assert "no such date" in said
+    result = replayed(host, path)
+    assert (result["not_understood"], result["lines"]) == (2, len(log.lines))
+    assert result["attempts"] == 9
+
+
+def test_a_log_without_dates(host):
+    """What journalctl -o cat prints has no time: replay says what to print instead."""
+    text = "".join(line.split("]: ", 1)[1] for line in story().lines)
+    said = host.run("replay", "-", input=text, code=1).stderr
+    assert "standard input: no line has the form of Postfix's log" in said
+    assert "-o short-iso" in said
+
+
+ZSTD = b"\x28\xb5\x2f\xfd"
+
+
+@pytest.mark.skipif(shutil.which("zstd") is None, reason="zstd is not installed")
+def test_a_log_that_zstd_packed(host):
+    """The program unpacks it, from a file or from standard input; what is cut short is named."""
+    path = story().write(host.path / "mail.log")
+    packed = host.path / "mail.log.zst"
+    subprocess.run(["zstd", "-q", path, "-o", packed], check=True)
+    whole = replayed(host, path)
+    assert replayed(host, packed) == whole
+    assert json.loads(host.script("replay", "--json", "-", input=packed.read_bytes()).stdout)
+    packed.write_bytes(packed.read_bytes()[:-30])
+    assert str(packed) in host.run("replay", packed, code=1).stderr
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 14), reason="this Python unpacks zstd itself")
+def test_a_packed_log_that_nothing_here_unpacks(host, monkeypatch):
+    """A file packed with something that is not installed says with what."""
+    path = host.path / "mail.log.zst"
+    path.write_bytes(ZSTD + b"x" * 100)
+    monkeypatch.setenv("PATH", str(host.path))
+    said = host.run("replay", path, code=1).stderr
+    assert "packed with zstd, which is not installed here" in said
+
+
 @pytest.mark.parametrize(
-    ("end", "stamps", "years"),
+    ("start", "words"),
     [
-        ((2026, 11, 22), ["Nov  2 10:00:00"], [2026]),
-        ((2027, 1, 3), ["Dec 31 23:59:59", "Jan  1 00:00:00"], [2026, 2027]),
-        ((2027, 1, 3), ["Jan  1 00:00:00"], [2027]),
-        ((2024, 3, 1), ["Feb 29 12:00:00"], [2024]),
+        (b"PK\x03\x04", "zip archive"),
+        (b"LPKSHHRH", "journalctl"),
+        (b"\xff\xfeN\0o\0v\0", "UTF-16"),
+        (bytes(257) + b"ustar", "tar archive"),
     ],
 )
-def test_the_year_follows_from_the_end(host, end, stamps, years):
-    """A log without years ended when its file was last written to."""
-    time.tzset()
-    clock = Clock(calendar.timegm((*end, 0, 0, 0)))
-    assert [time.gmtime(clock.read(stamp.encode())).tm_year for stamp in stamps] == years
+def test_a_file_that_is_no_log(host, start, words):
+    """Other formats are named, packed or not."""
+    for name in ("mail.log", "mail.log.gz"):
+        path = host.path / name
+        path.write_bytes(PACK.get(path.suffix, bytes)(start + bytes(300)))
+        assert words in host.run("replay", path, code=1).stderr
 
 
-def test_any_line_is_read(host):
-    """Lines that are cut, mixed up or not Postfix's are passed over."""
-    lines = "".join(story().lines).encode()
-    cut = [lines[start : start + 97] for start in range(0, len(lines), 41)]
-    junk = [b"\xff\xfe\n", b"Nov 99 99:99:99 mx postfix/smtpd[1]: A: client=x[1.2.3.4]\n"]
-    for attempt in Reader().read(cut + junk, START):
-        assert attempt.request[b"recipient"]
+def test_copied_logs_are_put_in_order(host):
+    """The times in the logs tell their order where those of the files are lost."""
+    whole = story()
+    old, new = Log(), Log()
+    old.lines, new.lines = whole.lines[:11], whole.lines[11:]
+    now = START + 20 * 86400
+    first = old.write(host.path / "mail.log.1", now + 2)
+    second = new.write(host.path / "mail.log", now)
+    host.configure("auto_whitelist = 0")
+    expected = replayed(host, whole.write(host.path / "whole"))
+    assert replayed(host, second, first) == expected
+    assert replayed(host, first, first, second)["lines"] == len(whole.lines)
+
+
+def test_mynetworks_are_left_out(host):
+    """Clients that Postfix lets through before it asks are no deliveries, and are counted."""
+    path = story().write(host.path / "mail.log")
+    result = replayed(host, path, "--mynetworks", "!192.0.2.7 192.0.2.0/24, 198.51.100.0/24")
+    assert result["left_out"] == {"mynetworks": 3, "login": 1}
+    assert result["attempts"] == 7
+    said = host.run("replay", path, "--mynetworks", "192.0.2.0/24 198.51.100.9", code=1).stderr
+    assert "no mail from outside" in said
+    assert "10 from this machine and mynetworks" in said
+
+
+def test_postconf_tells_mynetworks(host, monkeypatch):
+    """Without the option, the Postfix of this machine is asked, and whom it copies all mail."""
+    program = host.path / "postconf"
+    program.write_text(
+        "#!/bin/sh\necho 'always_bcc = dora@example.org'\necho 'mynetworks = 198.51.100.0/24'\n"
+    )
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{host.path}:{os.environ['PATH']}")
+    result = replayed(host, story().write(host.path / "mail.log"))
+    assert result["left_out"]["mynetworks"] == 3
+    assert result["attempts"] == 6

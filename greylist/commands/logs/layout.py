@@ -1,0 +1,190 @@
+"""The layouts of log lines: when, which program, and what it said.
+
+Whatever wrote the log, a line of Postfix's ends in ``postfix/smtpd[123]: NOQUEUE: reject: ...``,
+and a time stands somewhere before it. What else may stand there differs: a host, a priority
+(``<22>``, ``mail.info``), the name of a container, a second time by whoever collected the line.
+journald and the log drivers of containers also write JSON, and RFC 5424 has the process behind
+the program without brackets.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+Stamp = re.Match[bytes]
+"""A line's time, which ``clock.Clock`` reads: one of the groups below is set."""
+
+_TIME = (
+    rb"(?:(?P<iso>\d{4}[-/]\d\d[-/]\d\d[T ]\d\d:\d\d:\d\d)(?:[.,]\d+)?"
+    rb"(?P<zone> ?[+-]\d\d(?::?\d\d)?\b|Z|z| (?:UTC|GMT)(?= ))?"
+    rb"|(?P<classic>(?:\d{4} )?(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)"
+    rb" [ \d]?\d (?:\d{4} )?\d\d:\d\d:\d\d)(?:[.,]\d+)?"
+    rb"|(?P<unix>\d{9,11})\.\d{3,9})"
+)
+_STAMP = re.compile(rb"(?<![\w.:-])" + _TIME + rb"(?![\w.])")
+_ADDED = rb"(?:\[ID \d+ \w+\.\w+\] )?(?:message repeated \d+ times: \[ )?"
+"""What syslog daemons put before a text: Solaris, and rsyslog for repeated lines."""
+
+COMMON = re.compile(_TIME + rb" (?:\S+ )?(?P<program>[^\s\[]+)\[\d+\]: " + _ADDED)
+"""Time, host, program and process: most logs of most systems. The text follows."""
+
+_ESCAPES = re.compile(rb"\x1b\[[\d;]*[A-Za-z]|^\xef\xbb\xbf|^\x1e")
+"""Colours, as docker compose has them; a byte order mark; what starts a record of RFC 7464."""
+
+_COMPOSE = re.compile(rb"\S+ +\| ?")
+_RFC5424 = re.compile(
+    rb"(?:^|[\s>])1 (?P<time>\S+) \S+ (?P<program>\S+) \S+ \S+ "
+    rb'(?:-|(?:\[[^\s\]]+(?: [^\s=]+="(?:[^"\\]|\\.)*")*\])+)(?: (?:\xef\xbb\xbf)?(?P<text>.*))?$'
+)
+_BARE = re.compile(
+    rb"(?:NOQUEUE|[0-9A-Za-z]{5,20}): "
+    rb"(?:(?:milter-)?reject(?:_warning)?: |client=|(?:from|to)=<|removed$)"
+)
+"""How Postfix's lines about mail begin, by which they are known without a program's name."""
+
+_PROGRAM = re.compile(
+    rb'(?: +[^\s:]\S*){0,5}? +(?P<program>[^\s:|"{}<>]+?)(?:\[\d+\])?: (?P<text>.*)'
+)
+_BEFORE = re.compile(_ADDED)
+
+_MESSAGE_KEYS = ("MESSAGE", "message", "msg", "log", "MSG", "text", "short_message")
+_PROGRAM_KEYS = (
+    "SYSLOG_IDENTIFIER", "syslogtag", "programname", "program", "PROGRAM", "appname", "app-name",
+    "app_name", "ident", "tag", "process", "_COMM",
+)  # fmt: skip
+_TIME_KEYS = (
+    "__REALTIME_TIMESTAMP", "_SOURCE_REALTIME_TIMESTAMP", "timestamp", "@timestamp", "time", "ts",
+    "date", "timereported", "timegenerated", "ISODATE", "DATE",
+)  # fmt: skip
+"""The names that journald, rsyslog, syslog-ng and log drivers give the parts of a line."""
+
+Parts = tuple[Stamp, bytes, bytes]
+"""When, which program (empty if it is not told), and what it said."""
+
+
+def split(line: bytes) -> Parts | None:
+    """Return the parts of a log line, or nothing when it has no time that can be read.
+
+    Args:
+        line: without the end of the line.
+    """
+    if common := COMMON.match(line):
+        return common, common["program"], line[common.end() :]
+    end = line.find(b"]: ")
+    if end > 0 and line[:1] != b"{":
+        head, _, program = line[:end].rpartition(b" ")
+        name, _, process = program.rpartition(b"[")
+        if process.isdigit() and name:
+            stamp = _STAMP.match(head) or _STAMP.search(head)
+            if stamp:
+                return stamp, name, _said(line[end + 3 :])
+    return _uncommon(line)
+
+
+def _said(text: bytes) -> bytes:
+    """Return what a program said, without what a syslog daemon put before it."""
+    added = _BEFORE.match(text)
+    return text[added.end() :] if added else text
+
+
+def _uncommon(line: bytes) -> Parts | None:
+    """Return the parts of a line that does not end in ``program[process]: text``."""
+    plain = _ESCAPES.sub(b"", line)
+    if plain.startswith(b"data: {"):  # a server-sent event
+        plain = plain[6:]
+    if compose := _COMPOSE.match(plain):
+        plain = plain[compose.end() :]
+    if plain != line:
+        return split(plain)
+    if line.startswith(b"{"):
+        return _json(line)
+    if (standard := _RFC5424.search(line)) and (stamp := _STAMP.match(standard["time"])):
+        return stamp, standard["program"], _said(standard["text"] or b"")
+    stamp = _STAMP.search(line[:400])
+    return _without_process(stamp, line[stamp.end() :]) if stamp else None
+
+
+def _without_process(stamp: Stamp, rest: bytes) -> Parts:
+    """Return the parts of a line in which no process' number, or no program, is told."""
+    found = _PROGRAM.match(rest)
+    if found is None:
+        return stamp, b"", rest.strip()
+    if _BARE.match(found["program"] + b": " + found["text"]):
+        return stamp, b"", rest[found.start("program") :]
+    return stamp, found["program"], _said(found["text"])
+
+
+def _json(line: bytes) -> Parts | None:
+    """Return the parts of a line of JSON: the message itself may be a log line."""
+    try:
+        fields = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(fields, dict):
+        return None
+    text = _first(fields, _MESSAGE_KEYS).rstrip(b"\r\n")
+    stamp = _STAMP.match(_time(_first(fields, _TIME_KEYS)))
+    within = split(text) if text and not text.startswith(b"{") else None
+    if within and (within[1] or stamp is None):
+        return stamp or within[0], within[1], within[2]
+    if stamp is None:
+        return None
+    program = _first(fields, _PROGRAM_KEYS).rstrip(b":").partition(b"[")[0]
+    return stamp, program, _said(text.lstrip(b" "))
+
+
+def _first(fields: dict[str, Any], names: tuple[str, ...]) -> bytes:
+    """Return the value of the first of these fields that is there, as bytes.
+
+    journald gives bytes that are no UTF-8 as a list of numbers, and repeated fields as a list.
+    """
+    for name in names:
+        value = fields.get(name)
+        if isinstance(value, list) and value:
+            if all(isinstance(code, int) and 0 <= code < 256 for code in value):
+                return bytes(value)
+            value = value[0]
+        if isinstance(value, str | int | float) and value != "":
+            return str(value).encode("utf-8", "surrogateescape" if _encodes(value) else "replace")
+    return b""
+
+
+def _encodes(value: object) -> bool:
+    try:
+        str(value).encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _time(text: bytes) -> bytes:
+    """Return a time in JSON as it would stand in a line; a number is in s, ms, us or ns."""
+    whole, _, fraction = text.partition(b".")
+    if whole.isdigit() and len(whole) > 8:
+        digits = whole + fraction
+        return digits[:10] + b"." + (digits[10:] + b"000")[:9]
+    return text
+
+
+_OTHER_MONTH = re.compile(
+    rb"(?:^|[\s>])(?:(?P<month>[^\s\d:|<>\[\]{}]{2,15}) +\d{1,2}\.?"
+    rb"|\d{1,2}\.? (?P<after>[^\s\d:|<>\[\]{}]{2,15})) \d\d:\d\d:\d\d"
+)
+
+
+def other_month(line: bytes) -> bytes:
+    """Return what stands in a line where a month should stand, or nothing."""
+    found = _OTHER_MONTH.search(line[:400])
+    return (found["month"] or found["after"]) if found else b""
+
+
+def is_without_time(line: bytes) -> bool:
+    """Return whether a line is Postfix's own, but without any time."""
+    return bool(_BARE.search(line[:400]))
+
+
+def is_about_mail(text: bytes) -> bool:
+    """Return whether a program said what Postfix says about mail."""
+    return bool(_BARE.match(text))

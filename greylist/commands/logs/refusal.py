@@ -1,0 +1,167 @@
+"""A refused recipient in the log, who refused it, and a policy service's own line about it.
+
+The forms are those of ``log_whatsup`` in Postfix's smtpd(8), of cleanup(8) for a milter, and of
+postscreen(8), which puts commas between the parts:
+
+    reject: RCPT from NAME[ADDRESS]: 450 4.2.0 <SUBJECT>: TEXT; from=<> to=<> proto= helo=<>
+    milter-reject: END-OF-MESSAGE from NAME[ADDRESS]: 4.7.1 TEXT; from=<> to=<> proto= helo=<>
+
+From Postfix 3.10 on ``sasl_method= sasl_username= sasl_sender=`` follow if there was a login.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, NamedTuple
+
+from greylist.commands.output import untext
+
+if TYPE_CHECKING:
+    from greylist.protocol import Request
+
+ADDRESS = rb'(?:(?!")[^>]*|"(?:[^"\\]|\\.)*"[^>"]*)'
+"""An address between ``<`` and ``>``; within the quotes of a local part anything may stand."""
+
+CLIENT = rb"(?P<name>[^\[\s]*)\[(?P<address>[^\]]*)\](?::\w+)?"
+"""A client's verified name, or ``unknown``; its address; and its port if that is logged."""
+
+_REFUSAL = re.compile(
+    rb"(?P<kind>(?:milter-)?reject(?P<warning>_warning)?): (?P<stage>[A-Z-]+) from "
+    + CLIENT
+    + rb": "
+    rb"(?P<reply>(?:(?P<code>\d{3})[ -])?(?:(?P<status>[245]\.\d{1,3}\.\d{1,3}) )?"
+    rb"(?>(?:<" + ADDRESS + rb">: )?)(?P<words>.*?));"
+    rb"(?: from=<(?P<sender>" + ADDRESS + rb")>(?P<comma>,)?)?"
+    rb"(?: to=<(?P<recipient>" + ADDRESS + rb")>,?)?"
+    rb"(?: proto=[^\s,]*,?)?(?: helo=<(?P<helo>[^<>]*)>)?"
+    rb"(?: sasl_method=\S*)?(?: sasl_username=(?P<login>.*?))?(?: sasl_sender=\S*)?\]?\s*$"
+)
+_GROUPS = ("name", "address", "sender", "recipient", "helo", "login")
+_MOST = 16_384
+"""Bytes of a line that are looked at; Postfix cuts its own lines at 2,000."""
+
+_DECISION = re.compile(rb"\baction=(?:greylist|pass), reason=")
+_ATTRIBUTE = re.compile(rb"(?:^|, )(client_name|client_address|sender|recipient)=(\S*?)(?=, |\s|$)")
+
+_BLOCKLIST = re.compile(rb"blocked using (?P<list>[^\s;,]+)")
+_POSTFIX = re.compile(
+    rb"(?:(?:\w[\w-]*[ ])+rejected: |Error: )?(?i:"
+    rb"cannot find your (?:reverse )?hostname|relay access denied|temporary lookup failure"
+    rb"|invalid ip address|invalid name|need fully-qualified|host not found|domain not found"
+    rb"|domain \S+ does not accept|malformed|improper use of smtp|unable to (?:look up|verify)"
+    rb"|address verification|un(?:verified|deliverable) address|access denied"
+    rb"|defer_if_(?:permit|reject) requested|not owned by user|not logged in"
+    rb"|multi-recipient bounce|(?:user|recipient) unknown|unknown (?:user|recipient)"
+    rb"|server configuration|mailbox (?:full|size)|insufficient system storage|queue file"
+    rb"|bad (?:sender|recipient|address)|too (?:many|much)|message size|message content"
+    rb"|tls is required|must issue a starttls|internal error|policy rejection|spf|[^;]*\bspf\b)"
+)
+"""What Postfix's own restrictions say, and policy services that know no greylisting."""
+
+_AWAY = re.compile(rb"Service unavailable - try again later")
+"""What Postfix says for a milter that is away (``milter_default_action``)."""
+
+
+class Refusal(NamedTuple):
+    """A refused recipient.
+
+    Attributes:
+        request: what a policy service would have been asked.
+        reply: what the client was told, with its code.
+        by: who refused: ``postscreen``, ``a milter``, ``Postfix itself``, ``the blocklist ...``
+            in words, or empty for a policy service or an access table.
+        temporary: whether the client may try again.
+        warning: whether it was only warned of (``warn_if_reject``).
+    """
+
+    request: Request
+    reply: bytes
+    by: str
+    temporary: bool
+    warning: bool
+
+    @property
+    def is_greylisting(self) -> bool:
+        """Whether the client was asked to come back by whoever may have been greylisting."""
+        return self.temporary and not self.warning and self.by in {"", "a milter"}
+
+
+def request(
+    name: bytes, address: bytes, sender: bytes, recipient: bytes, helo: bytes = b""
+) -> Request:
+    """Return the policy request that smtpd(8) would have sent; addresses as the log has them."""
+    return {
+        b"request": b"smtpd_access_policy",
+        b"protocol_state": b"RCPT",
+        b"client_address": address,
+        b"client_name": name,
+        b"helo_name": helo,
+        b"sender": unquote(sender),
+        b"recipient": unquote(recipient),
+        b"etrn_domain": b"",  # by which the policy knows a Postfix that is not ancient
+    }
+
+
+def unquote(address: bytes) -> bytes:
+    """Return an address as a request has it: without the quotes around its local part.
+
+    The log has the external form (``info_log_addr_form``), ``"john doe"@example.net``; a
+    request has the internal one.
+    """
+    if not address.startswith(b'"'):
+        return address
+    local, quote, domain = address[1:].rpartition(b'"')
+    if not quote or not (domain.startswith(b"@") or not domain):
+        return address
+    return re.sub(rb"\\(.)", rb"\1", local, flags=re.DOTALL) + domain
+
+
+def refusal(text: bytes, start: int = 0) -> Refusal | None:
+    """Return the refusal of which a program told, or nothing.
+
+    Args:
+        text: what Postfix said; what a syslog daemon adds to repeated lines may follow.
+        start: where ``reject:`` stands in it.
+    """
+    found = _REFUSAL.match(text, start) if len(text) <= _MOST else None
+    if found is None:
+        return None
+    name, address, sender, recipient, helo, login = found.group(*_GROUPS)
+    asked = request(name, address, sender or b"", recipient or b"", helo or b"")
+    if login:
+        asked[b"sasl_username"] = login
+    temporary = (found["code"] or found["status"] or b"").startswith(b"4")
+    return Refusal(asked, found["reply"], _by(found), temporary, bool(found["warning"]))
+
+
+def _by(found: re.Match[bytes]) -> str:
+    """Return who refused, in words; empty if it may have been a policy service."""
+    words = found["words"]
+    if found["kind"].startswith(b"milter"):
+        return "Postfix itself" if _AWAY.match(words) else "a milter"
+    if found["comma"]:
+        return "postscreen"
+    if blocklist := _BLOCKLIST.search(words):
+        return f"the blocklist {blocklist['list'].decode(errors='backslashreplace')}"
+    return "Postfix itself" if _POSTFIX.match(words) else ""
+
+
+def find_refusal(line: bytes) -> Refusal | None:
+    """Return the refusal that stands anywhere in a line, which may be cut from a log."""
+    place = line.find(b"reject")
+    while place >= 0:
+        start = place - 7 if line[:place].endswith(b"milter-") else place
+        if found := refusal(line, start):
+            return found
+        place = line.find(b"reject", place + 1)
+    return None
+
+
+def decision(text: bytes) -> Request | None:
+    """Return the request behind a decision that greylist or postgrey logged, or nothing."""
+    if not _DECISION.search(text[:_MOST]):
+        return None
+    attributes = {name: untext(value) for name, value in _ATTRIBUTE.findall(text[:_MOST])}
+    if b"client_address" in attributes:  # postgrey may have the network: 192.0.2.1/32
+        attributes[b"client_address"] = attributes[b"client_address"].partition(b"/")[0]
+    return {b"request": b"smtpd_access_policy", **attributes}
