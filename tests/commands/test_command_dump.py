@@ -7,6 +7,7 @@ import itertools
 import json
 import multiprocessing
 import os
+import signal
 import subprocess
 import time
 from types import SimpleNamespace
@@ -22,7 +23,7 @@ from greylist.commands.session import kept, opened, to_person, walk
 from greylist.store.berkeley.backup import _has_whole_log
 from greylist.store.memory import MemoryStore
 
-from .mailhost import NOW, Host
+from .mailhost import NOW, SCRIPT, Host
 
 STRANGE = b"what \xfe ever"
 ODD = {
@@ -248,3 +249,39 @@ def test_forgetting_much_needs_a_word(host):
     assert len(host.all()) == 101
     assert json.loads(host.run("forget", "a@x", "--yes", "--json").stdout) == {"forgotten": 101}
     assert host.all() == {}
+
+
+@pytest.mark.parametrize("group", [False, True])
+@pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_a_killed_dump_leaves_no_copy(host, tmp_path, sent, group):
+    """However a dump ends, its copy of the database in TMPDIR goes with it."""
+    host.put({b"%d/a/b" % number: b"1/0/0" for number in range(20_000)})
+    scratch = tmp_path / "tmp"
+    scratch.mkdir()
+    environment = {**os.environ, "GREYLIST_CONFIG": str(host.config), "TMPDIR": str(scratch)}
+    with subprocess.Popen(
+        [SCRIPT, "dump"],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    ) as dump:
+        assert dump.stdout.readline()  # the rest is more than the pipe takes
+        assert list(scratch.glob("greylist-*/*.db"))
+        (os.killpg if group else os.kill)(dump.pid, sent)
+        dump.communicate(timeout=20)
+    deadline = time.monotonic() + 20
+    while os.listdir(scratch) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not os.listdir(scratch)
+
+
+def test_a_dump_leaves_no_copy(host, tmp_path):
+    """At the end of a dump its copy has gone."""
+    host.put({b"k/a/b": b"1/0/0"})
+    (tmp_path / "tmp").mkdir()
+    environment = {**os.environ, "GREYLIST_CONFIG": str(host.config)}
+    environment["TMPDIR"] = str(tmp_path / "tmp")
+    done = subprocess.run([SCRIPT, "dump"], env=environment, capture_output=True, check=True)
+    assert b"k/a/b" in done.stdout
+    assert not os.listdir(tmp_path / "tmp")

@@ -298,28 +298,70 @@ def test_a_child_holds_a_commands_lock(tmp_path):
     os.close(reader)
 
 
-def test_interrupted_recovery(house):
+def children() -> set[str]:
+    """Return the pids of this process' children."""
+    lists = Path("/proc/self/task").glob("*/children")
+    return {pid for line in lists for pid in line.read_text().split()}
+
+
+@pytest.mark.parametrize("moment", ["fork", "work"])
+def test_interrupted_recovery(house, monkeypatch, moment):
     """Whoever is interrupted while its child recovers ends the child before anything else."""
     noted = house.directory / "pid"
 
-    def recover() -> None:
+    def recover(*_) -> None:
         noted.write_text(str(os.getpid()))
         time.sleep(60)
 
     def interrupt() -> None:
-        while not (noted.exists() and noted.read_text()):
+        while moment == "work" and not (noted.exists() and noted.read_text()):
             time.sleep(0.01)
-        os.kill(os.getpid(), signal.SIGALRM)
+        os.kill(os.getpid(), signal.SIGINT)
 
-    before = signal.signal(signal.SIGALRM, signal.default_int_handler)
-    threading.Thread(target=interrupt).start()
+    armed = [moment == "fork"]
+
+    def hook() -> None:
+        """Be one of the functions that os.fork calls, in which exceptions go nowhere."""
+        if armed and armed.pop():
+            interrupt()
+            sum(range(1000))  # a handler runs between two bytecodes
+
+    others = children()
+    os.register_at_fork(after_in_parent=hook)
+    monkeypatch.setattr(recovery, "prepare", recover)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    if moment == "work":
+        threading.Thread(target=interrupt).start()
     try:
         with pytest.raises(KeyboardInterrupt):
-            recovery._in_child(house.path, recover)
+            recovery.recover(house.path, False, False, None)
     finally:
-        signal.signal(signal.SIGALRM, before)
-    with pytest.raises(ProcessLookupError):
-        os.kill(int(noted.read_text()), 0)
+        signal.signal(signal.SIGINT, before)
+    assert children() <= others
+    if moment == "work":
+        with pytest.raises(ProcessLookupError):
+            os.kill(int(noted.read_text()), 0)
+
+
+@pytest.mark.parametrize("what", ["database", "replaced", "environment"])
+def test_database_gone_under_a_filter(house, what):
+    """A database that is deleted or replaced is noticed within a second; nothing is lost then."""
+    process = house.filter()
+    assert process.ask(request(1))
+    if what == "environment":
+        shutil.rmtree(house.path + ".env")
+    elif what == "database":
+        os.unlink(house.path)
+    else:
+        shutil.copy(house.path, house.path + ".copy")
+        os.rename(house.path + ".copy", house.path)
+    time.sleep(berkeley.LOOK_EVERY)
+    assert process.ask(request(2))
+    assert process.ask(request(3))
+    assert process.end() == 0
+    assert {key(2), key(3)} <= set(house.entries())
+    house.wait_for_repair()
+    house.verify()
 
 
 def test_no_polling(house):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from greylist import temporary
 from greylist.commands.importers.rows import ForeignError
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ def copies(paths: list[str]) -> Iterator[str]:
     Raises:
         ForeignError: a file cannot be read, or its copy not be written.
     """
-    with tempfile.TemporaryDirectory(prefix="greylist-import-") as directory:
+    with temporary.directory("greylist-import-") as directory:
         try:
             for path in paths:
                 shutil.copyfile(path, os.path.join(directory, os.path.basename(path)))

@@ -15,6 +15,7 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from greylist import temporary
 from greylist.store import StoreError
 from greylist.store.berkeley.environment import CACHE, LOG_FILE, db, home, open_database
 
@@ -45,7 +46,7 @@ def snapshot(store: Store, path: str) -> Iterator[Iterator[tuple[bytes, bytes]]]
     Raises:
         StoreError: there is no room for the copy, or it could not be made.
     """
-    with tempfile.TemporaryDirectory(prefix="greylist-") as directory:
+    with temporary.directory("greylist-") as directory:
         copy = os.path.join(directory, os.path.basename(path))
         try:
             _copy_whole(store, path, copy)

@@ -18,6 +18,7 @@ import time
 from itertools import pairwise
 
 import greylist
+from greylist import child
 from greylist.store.berkeley import due
 from greylist.store.berkeley.quarantine import count_attempt, mark_done, sources, to_salvage
 
@@ -62,19 +63,21 @@ def start(path: str, log: Log, rules: Rules) -> None:
     try:
         if not due.is_now(path) or not _is_free(path):
             return
-        # A session of its own: at a time-out, spawn(8) kills the whole process group.
-        os.posix_spawn(
-            sys.executable,
-            [sys.executable, "-P", "-m", __name__, path, log.facility, *rules.arguments()],
-            {**os.environ, "PYTHONPATH": os.path.dirname(greylist.__path__[0])},
-            file_actions=[
-                (os.POSIX_SPAWN_OPEN, number, "/dev/null", os.O_RDWR, 0) for number in range(3)
-            ],
-            setsid=True,
-            setsigdef=[signal.SIGALRM, signal.SIGTERM],
-        )
-    except (OSError, TypeError) as error:
+        child.start(lambda: _become_repair(path, log, rules))
+    except OSError as error:
         log.warning(f"cannot start a repair of {path}: {error}")
+
+
+def _become_repair(path: str, log: Log, rules: Rules) -> int:
+    """Become the repair process, in a child."""
+    null = os.open(os.devnull, os.O_RDWR)
+    for number in range(3):
+        os.dup2(null, number)
+    os.execve(  # noqa: S606 - no shell is wanted
+        sys.executable,
+        [sys.executable, "-P", "-m", __name__, path, log.facility, *rules.arguments()],
+        {**os.environ, "PYTHONPATH": os.path.dirname(greylist.__path__[0])},
+    )
 
 
 def _is_free(path: str) -> bool:
@@ -169,21 +172,19 @@ def _in_child(log: Log, function: Callable[[], None]) -> int:
     """Return how a child ended that ran a function: 0, _DAMAGED, 1 or a negative signal."""
     from greylist.store.berkeley.environment import Damaged
 
-    child = os.fork()
-    if child == 0:
-        code = 1
+    def work() -> int:
+        signal.setitimer(signal.ITIMER_PROF, CPU_SECONDS)
         try:
-            signal.setitimer(signal.ITIMER_PROF, CPU_SECONDS)
             function()
-            code = 0
         except Damaged as damage:
             log.warning(str(damage))
-            code = _DAMAGED
+            return _DAMAGED
         except Exception as error:  # noqa: BLE001 - nobody else would say so
             log.warning(str(error))
-        finally:
-            os._exit(code)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+            return 1
+        return 0
+
+    return child.run(work)
 
 
 def _crashed(code: int) -> bool:

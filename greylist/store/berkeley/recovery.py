@@ -11,6 +11,7 @@ import mmap
 import os
 import time
 
+from greylist import child
 from greylist.store import StoreError
 from greylist.store.berkeley import due
 from greylist.store.berkeley.environment import Damaged, db, home, identity
@@ -254,41 +255,37 @@ def _in_child(path: str, function: Callable[[], None]) -> tuple[str, str]:
     size = os.path.getsize(path) if os.path.lexists(path) else 0
     rate = BYTES_A_CPU_SECOND if _is_as_we_make_it(path) else BYTES_REWRITTEN_A_CPU_SECOND
     reader, writer = os.pipe()
-    try:
-        child = os.fork()
-    except OSError as error:
-        return "trouble", f"no process can be started to recover it: {error.strerror}"
-    if child == 0:
-        code = 1
+    told = b""
+
+    def work() -> int:
+        signal.setitimer(signal.ITIMER_PROF, CPU_SECONDS + size / rate)
+        signal.setitimer(signal.ITIMER_REAL, RECOVERY_SECONDS + size / BYTES_A_SECOND)
         try:
-            for number in (signal.SIGALRM, signal.SIGTERM, signal.SIGINT):
-                signal.signal(number, signal.SIG_DFL)
-            signal.setitimer(signal.ITIMER_PROF, CPU_SECONDS + size / rate)
-            signal.setitimer(signal.ITIMER_REAL, RECOVERY_SECONDS + size / BYTES_A_SECOND)
             function()
-            code = 0
         except BaseException as error:  # noqa: BLE001 - whatever it is, the parent hears of it
             # A module that cannot be read says nothing against the database.
             reason = str(error) if isinstance(error, ImportError) else machine_fault(error, path)
             text = ("trouble " + reason) if reason else f"damaged {describe(error)}"
             os.write(writer, text.encode(errors="replace")[:1000])
-        finally:
-            os._exit(code)
-    os.close(writer)
-    try:
+            return 1
+        return 0
+
+    def listen() -> None:
+        nonlocal told
+        os.close(writer)
         with open(reader, "rb") as pipe:
-            told = pipe.read().decode(errors="replace")
-    except BaseException:  # Control-C: whoever hears of it lets go of the lock
-        os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
-        raise
-    _, status = os.waitpid(child, 0)
-    if status == 0:
+            told = pipe.read()
+
+    try:
+        code = child.run(work, listen)
+    except OSError as error:
+        return "trouble", f"no process can be started to recover it: {error.strerror}"
+    if code == 0:
         return "ok", ""
     if told:
-        kind, _, text = told.partition(" ")
+        kind, _, text = told.decode(errors="replace").partition(" ")
         return kind, text
-    return _verdict(-os.waitstatus_to_exitcode(status))
+    return _verdict(-code)
 
 
 def _is_as_we_make_it(path: str) -> bool:
@@ -300,6 +297,8 @@ def _is_as_we_make_it(path: str) -> bool:
 
 def _verdict(number: int) -> tuple[str, str]:
     """Return what a signal that ended a recovery says about the database."""
+    if number < 0:
+        return "trouble", "the recovery could not begin"
     if number in {signal.SIGKILL, signal.SIGTERM, signal.SIGINT}:
         return "trouble", "the recovery was killed"
     if number == signal.SIGPROF:

@@ -61,7 +61,7 @@ TICK = 0.1
 """Seconds within which a directory may change twice and have one time of change."""
 
 LOOK_EVERY = 1.0
-"""Seconds between two looks whether the lock file is still there."""
+"""Seconds between two looks whether the lock file and the database are still there."""
 
 SPARE_DESCRIPTORS = 8
 """What an environment needs: libdb, when it has none left, sleeps for 12 s and more."""
@@ -262,6 +262,8 @@ class BerkeleyStore:
     def _look(self) -> None:
         """See that the lock file is still there: to the next process, no other is the lock.
 
+        A database that was deleted or replaced is noticed too, and attached to anew.
+
         Raises:
             StoreError: it was deleted, or another one stands in its place.
         """
@@ -272,6 +274,16 @@ class BerkeleyStore:
             there = False
         if not there:
             raise StoreError(f"{path} was deleted or replaced; connect again")
+        if self._environment is not None and not self._is_attached():
+            self._clean = b"not attached"
+
+    def _is_attached(self) -> bool:
+        """Return whether the database and its environment are those that were opened."""
+        try:
+            here = b"%d,%d," % (os.stat(self._path).st_ino, os.stat(home(self._path)).st_ino)
+        except FileNotFoundError:
+            return False
+        return Record.unpack(self._dirty).files.startswith(here)
 
     def _retry(self, function: Callable[[Ordered], T], error: Exception | None = None) -> T:
         """Attach and run; after libdb's error recover first, and after two start afresh."""

@@ -1,0 +1,58 @@
+"""A directory for a while, which goes even if the process that asked for it is killed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import tempfile
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from greylist import child
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@contextmanager
+def directory(prefix: str) -> Iterator[str]:
+    """Yield a directory of our own in TMPDIR, and delete it with all that is in it.
+
+    A child makes it and deletes it, in a session of its own: at the end, or when the pipe between
+    the two is closed because this process has died.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    ours, theirs = os.pipe(), os.pipe()
+    keeper = child.start(lambda: _keep(prefix, ours[0], theirs[1]))
+    os.close(ours[0])
+    os.close(theirs[1])
+    try:
+        with open(theirs[0], "rb") as pipe:
+            path = os.fsdecode(pipe.read())
+        if not path:
+            raise OSError(f"no directory can be made in {tempfile.gettempdir()}")
+        yield path
+    finally:
+        os.close(ours[1])
+        os.waitpid(keeper, 0)
+
+
+def _keep(prefix: str, reader: int, writer: int) -> int:
+    """Make the directory, tell its name, and delete it when nobody can write to the pipe."""
+    for name in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+        signal.signal(name, signal.SIG_IGN)  # sent to all of a service, and the other obeys
+    path = tempfile.mkdtemp(prefix=prefix)
+    os.write(writer, os.fsencode(path))
+    # Whatever else is open, such as the database's lock or a pipe to head(1), is not ours to hold.
+    null = os.open(os.devnull, os.O_RDWR)
+    kept = os.dup2(reader, 3 + max(null, reader))
+    for number in range(3):
+        os.dup2(null, number)
+    os.closerange(3, kept)
+    os.closerange(kept + 1, os.sysconf("SC_OPEN_MAX"))
+    os.read(kept, 1)
+    shutil.rmtree(path)
+    return 0
