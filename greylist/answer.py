@@ -12,7 +12,7 @@ from greylist.expiry import Rules
 from greylist.log import Log, quote
 from greylist.protocol import RequestError, reply
 from greylist.settings import SettingsError
-from greylist.store import opener
+from greylist.store import StoreAway, opener
 from greylist.whitelist.whitelist import Whitelist, rule
 
 TYPE_CHECKING = False
@@ -102,10 +102,14 @@ class Responder:
         decision = self.screen(request)
         if decision is None:
             store = self.store or self._open()
-            # The clock is read under the lock: requests are in the order of their times.
-            decision = store.transact(
-                lambda entries: policy.decide(request, entries, self.settings, int(time.time()))
-            )
+            try:
+                # The clock is read under the lock: requests are in the order of their times.
+                decision = store.transact(
+                    lambda entries: policy.decide(request, entries, self.settings, int(time.time()))
+                )
+            except StoreAway:
+                # Hanging up would cost Postfix a second and a new process for each mail.
+                decision = policy.Decision(policy.PASS, "pass", "database away")
         self.log.decision(request, decision)
         return reply(decision.action)
 

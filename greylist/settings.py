@@ -109,11 +109,23 @@ def _path(text: str) -> str:
 
 
 def _database(text: str) -> str:
+    if "://" in text and not text.startswith("/"):
+        from greylist.store.valkey.url import parse  # for who has such a database
+
+        try:
+            parse(text)
+        except ValueError as error:
+            raise SettingsError(str(error)) from None
+        return text
     try:
         text.encode()
     except UnicodeEncodeError:
         raise SettingsError(f"{text!r} is not UTF-8, as libdb's names have to be") from None
     return _path(text)
+
+
+def _optional_path(text: str) -> str:
+    return _path(text) if text else ""
 
 
 def _paths(text: str) -> tuple[str, ...]:
@@ -174,7 +186,15 @@ class Setting:
 
 SETTINGS = (
     Setting("database", "/var/lib/greylist/greylist.db", _database,
-            "The database. Its directory must belong to the filter's user."),
+            "The database: a file, whose directory must belong to the filter's user; or a URL, "
+            "valkey://host/0, of one that several hosts share."),
+    Setting("database_password_file", "", _optional_path,
+            "A file with the password of a database that has a URL, if it is not in there."),
+    Setting("database_ca_file", "", _optional_path,
+            "With valkeys://, the certificates of the authorities that are trusted; the system's "
+            "own when empty."),
+    Setting("database_certificate_file", "", _optional_path,
+            "With valkeys://, our own certificate and its key, if the server asks for one."),
     Setting("whitelist", "/etc/postfix/nogreylist", _path,
             "Who is never greylisted: regular expressions, one a line."),
     Setting("delay", "300s", parse_time,
@@ -246,6 +266,9 @@ class Settings:
     """
 
     database: str
+    database_password_file: str
+    database_ca_file: str
+    database_certificate_file: str
     whitelist: str
     delay: int
     durable: bool

@@ -14,7 +14,7 @@ import sys
 import sysconfig
 from pathlib import Path
 
-MODULES = ("greylist", "bsddb3", "re2", "click", "filelock")
+MODULES = ("greylist", "bsddb3", "re2", "click", "filelock", "hiredis")
 """The package, and what it needs to run."""
 
 NOBODY = pwd.getpwnam("nobody")

@@ -8,7 +8,11 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
+from greylist.log import Log
+from greylist.settings import Settings
+from greylist.store import opener
 from greylist.store.memory import MemoryStore, Overlay
+from tests.valkey_server import ValkeyCluster, ValkeyServer
 
 KEYS = st.sampled_from([b"a", b"b", b"c", b"ca", b"d/\xff/e"])
 CALLS = st.lists(
@@ -31,9 +35,37 @@ def memory(tmp_path):
     return MemoryStore()
 
 
-@pytest.fixture(params=[berkeley, memory])
+@pytest.fixture(scope="module")
+def server():
+    with ValkeyServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    with ValkeyCluster() as cluster:
+        yield cluster
+
+
+def open_url(url):
+    settings = Settings()
+    settings.set("database", url)
+    return opener(url)(settings, Log(), None, None)
+
+
+@pytest.fixture(params=["berkeley", "memory", "unix", "tcp", "cluster"])
 def store(request, tmp_path):
-    store = request.param(tmp_path)
+    if request.param == "berkeley":
+        store = berkeley(tmp_path)
+    elif request.param == "memory":
+        store = memory(tmp_path)
+    elif request.param == "cluster":
+        store = open_url(request.getfixturevalue("cluster").url)
+    else:
+        server = request.getfixturevalue("server")
+        store = open_url(server.url if request.param == "unix" else server.tcp)
+    for key, _ in scanned(store, 100):
+        store.transact(lambda entries, key=key: entries.delete(key))
     yield store
     store.close()
 

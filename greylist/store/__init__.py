@@ -116,6 +116,10 @@ class StoreError(Exception):
     """The store cannot be used; the text says why, and what mends it."""
 
 
+class StoreAway(StoreError):
+    """A shared store cannot be reached just now: mail is not held up for that."""
+
+
 def opener(database: str) -> Callable[[Settings, Log, Rules, Callable[[], None]], Store]:
     """Return the function that opens a database's kind of store for a filter.
 
@@ -126,6 +130,10 @@ def opener(database: str) -> Callable[[Settings, Log, Rules, Callable[[], None]]
     Args:
         database: the setting of that name.
     """
+    if _is_url(database):
+        from greylist.store.valkey.store import open_store as open_valkey
+
+        return open_valkey
     from greylist.store.berkeley.store import open_store
 
     return open_store
@@ -139,6 +147,14 @@ def maintenance(settings: Settings, log: Log, rules: Rules) -> Maintenance:
         log: is told of recoveries.
         rules: tell what is stale, and merge what was salvaged.
     """
+    if _is_url(settings.database):
+        from greylist.store.valkey.maintenance import ValkeyMaintenance
+
+        return ValkeyMaintenance(settings)
     from greylist.store.berkeley.maintenance import BerkeleyMaintenance
 
     return BerkeleyMaintenance(settings, log, rules)
+
+
+def _is_url(database: str) -> bool:
+    return not database.startswith("/")

@@ -1,0 +1,1 @@
+"""The store in Valkey or Redis, which several hosts share."""

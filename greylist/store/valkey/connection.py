@@ -1,0 +1,288 @@
+"""A connection to a Valkey or Redis server: commands out, replies in, before a deadline.
+
+request :== "*" count CRLF *("$" size CRLF bytes CRLF)       (RESP2; hiredis reads the replies)
+
+A connection that had trouble is closed at once: no late reply may be taken for another one's.
+"""
+
+from __future__ import annotations
+
+import _socket
+import time
+
+from greylist.native import extension
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from socket import socket
+    from typing import Any
+
+    from greylist.store.valkey.url import Address
+
+    Command = Sequence[bytes]
+    Find = Callable[[float], tuple[str, int]]
+
+_READ = 65536
+
+REDISCOVER = ("READONLY", "MASTERDOWN", "LOADING")
+"""How errors begin of a server that is not the master, or not yet."""
+
+
+class Unavailable(Exception):
+    """The server cannot be used now; the text says why."""
+
+
+class _Cut(Unavailable):
+    """The connection broke."""
+
+
+class Refused(Unavailable):
+    """The server answered with an error.
+
+    Attributes:
+        code: the first word of the error.
+    """
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.code = text.partition(" ")[0]
+
+
+class Secrets:
+    """The files behind a connection: the password, and those of TLS.
+
+    Each is read when a connection is made, so a changed one needs no restart.
+
+    Attributes:
+        password, ca, certificate: paths, empty for none.
+    """
+
+    __slots__ = ("ca", "certificate", "password")
+
+    def __init__(self, password: str = "", ca: str = "", certificate: str = "") -> None:
+        self.password = password
+        self.ca = ca
+        self.certificate = certificate
+
+
+def pack(command: Command) -> bytes:
+    """Return a command as it stands on the wire."""
+    parts = [b"$%d\r\n%s\r\n" % (len(part), part) for part in command]
+    return b"*%d\r\n%s" % (len(parts), b"".join(parts))
+
+
+class Connection:
+    """One server, connected when it is asked first, and anew when it hung up in between."""
+
+    def __init__(self, address: Address, secrets: Secrets, find: Find | None = None) -> None:
+        """Connect to nothing yet.
+
+        Args:
+            address: of one server, or of who knows it.
+            secrets: who we are there.
+            find: returns the host and port of the server before a deadline.
+        """
+        self._address = address
+        self._secrets = secrets
+        self._find = find
+        self._socket: Any = None
+        self._reader: Any = None
+
+    def ask(self, commands: Sequence[Command], deadline: float) -> list[Any]:
+        """Return the replies to commands, all sent at once; an error is a ``Refused`` in the list.
+
+        Args:
+            commands: each a name and its arguments.
+            deadline: when to give up, in seconds of ``time.monotonic``.
+
+        Raises:
+            Unavailable: there is no reply.
+        """
+        used = self._socket is not None
+        try:
+            return self._ask(commands, deadline)
+        except _Cut:
+            if not used:
+                raise
+            # It hung up, or was started again, since the last request. What it may have stored
+            # before is seen when the function runs again.
+            return self._ask(commands, deadline)
+
+    def _ask(self, commands: Sequence[Command], deadline: float) -> list[Any]:
+        try:
+            greeting: list[Command] = []
+            if self._socket is None:
+                self._socket = self._connect(deadline)
+                self._reader = extension("hiredis", "hiredis").Reader()
+                greeting = self._greeting()
+            self._send(b"".join(map(pack, (*greeting, *commands))), deadline)
+            replies = [self._receive(deadline) for _ in range(len(greeting) + len(commands))]
+            for reply in replies[: len(greeting)]:
+                if isinstance(reply, Refused):
+                    raise reply
+            return replies[len(greeting) :]
+        except BaseException:
+            self.close()
+            raise
+
+    def one(self, deadline: float, *command: bytes) -> Any:
+        """Return the reply to one command.
+
+        Raises:
+            Unavailable: there is none, or it is an error.
+        """
+        (reply,) = self.ask([command], deadline)
+        if isinstance(reply, Refused):
+            raise reply
+        return reply
+
+    def close(self) -> None:
+        """Hang up."""
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+    def _greeting(self) -> list[Command]:
+        """Return what a new connection begins with; it goes with the first commands, as one trip.
+
+        Raises:
+            Unavailable: the file of the password cannot be read.
+        """
+        address = self._address
+        greeting: list[Command] = []
+        password = address.password or read_password(self._secrets.password)
+        if password:
+            user = address.user.encode("utf-8", "surrogateescape")
+            secret = password.encode("utf-8", "surrogateescape")
+            greeting.append((b"AUTH", user, secret) if user else (b"AUTH", secret))
+        if address.db:
+            greeting.append((b"SELECT", b"%d" % address.db))
+        return greeting
+
+    def _connect(self, deadline: float) -> Any:
+        address = self._address
+        if address.kind == "unix":
+            return _connected(_socket.AF_UNIX, address.path, deadline)
+        host, port = self._find(deadline) if self._find else address.hosts[0]
+        error: Unavailable = _Cut(f"{host}: no address")
+        found = _resolve(host, port, deadline)
+        for number, (family, place) in enumerate(found):
+            now = time.monotonic()
+            try:
+                plain = _connected(family, place, now + (deadline - now) / (len(found) - number))
+                return self._secured(plain, host, deadline) if address.tls else plain
+            except _Cut as failure:
+                error = failure
+        raise error
+
+    def _secured(self, plain: Any, host: str, deadline: float) -> Any:
+        from greylist.store.valkey.tls import secured  # ssl takes longer than all else together
+
+        try:
+            return secured(plain, host, self._secrets, _left(deadline))
+        except OSError as error:
+            plain.close()
+            raise _Cut(_reason(error)) from error
+
+    def _send(self, data: bytes, deadline: float) -> None:
+        try:
+            self._socket.settimeout(_left(deadline))
+            self._socket.sendall(data)
+        except OSError as error:
+            raise _broken(error) from error
+
+    def _receive(self, deadline: float) -> Any:
+        reader = self._reader
+        try:
+            while (reply := reader.gets()) is False:
+                self._socket.settimeout(_left(deadline))
+                data = self._socket.recv(_READ)
+                if not data:
+                    raise _Cut("the server hung up")
+                reader.feed(data)
+        except OSError as error:
+            raise _broken(error) from error
+        except extension("hiredis", "hiredis").ProtocolError as error:
+            raise Unavailable(f"no Valkey or Redis: {error}") from error
+        return Refused(str(reply)) if isinstance(reply, Exception) else reply
+
+
+def read_password(path: str) -> str:
+    """Return the password that a file holds, if there is one.
+
+    Raises:
+        Unavailable: the file cannot be read.
+    """
+    if not path:
+        return ""
+    try:
+        with open(path, "rb") as file:
+            return file.read(4096).decode("utf-8", "surrogateescape").strip("\r\n")
+    except OSError as error:
+        raise Unavailable(f"cannot read {path}: {error.strerror}") from error
+
+
+def _connected(family: int, place: Any, deadline: float) -> socket:
+    plain = _socket.socket(family, _socket.SOCK_STREAM)
+    try:
+        plain.settimeout(_left(deadline))
+        plain.connect(place)
+        if family != _socket.AF_UNIX:
+            plain.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, 1)
+    except OSError as error:
+        plain.close()
+        raise _Cut(_reason(error)) from error
+    return plain  # type: ignore[return-value]  # what the class in socket.py is made of
+
+
+def _resolve(host: str, port: int, deadline: float) -> list[tuple[int, Any]]:
+    """Return the families and addresses of a host; a resolver that hangs is not waited for.
+
+    Raises:
+        Unavailable: it has none, or they were not found in time.
+    """
+    name = host.encode()  # a text would load the codec of international names
+    try:
+        return _look_up(name, port, _socket.AI_NUMERICHOST)
+    except OSError:
+        pass
+    import _thread
+
+    found: list[list[tuple[int, Any]] | OSError] = []
+    done = _thread.allocate_lock()
+    done.acquire()
+
+    def look() -> None:
+        try:
+            found.append(_look_up(name, port, 0))
+        except OSError as error:
+            found.append(error)
+        done.release()
+
+    _thread.start_new_thread(look, ())
+    if not done.acquire(timeout=_left(deadline)):
+        raise Unavailable(f"{host}: no answer from the resolver")
+    if isinstance(found[0], OSError):
+        raise Unavailable(f"{host}: {_reason(found[0])}")
+    return found[0]
+
+
+def _look_up(name: bytes, port: int, flags: int) -> list[tuple[int, Any]]:
+    found: Iterable[Any] = _socket.getaddrinfo(name, port, 0, _socket.SOCK_STREAM, 0, flags)
+    return [(family, place) for family, _, _, _, place in found]
+
+
+def _left(deadline: float) -> float:
+    """Return the seconds that are left; never 0, which would mean without any wait."""
+    return max(deadline - time.monotonic(), 0.001)
+
+
+def _broken(error: OSError) -> Unavailable:
+    # No second try after a time-out: there is no time left for one.
+    late = isinstance(error, TimeoutError)
+    return Unavailable("no answer in time") if late else _Cut(_reason(error))
+
+
+def _reason(error: OSError) -> str:
+    return "no answer in time" if isinstance(error, TimeoutError) else error.strerror or str(error)

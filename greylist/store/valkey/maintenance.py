@@ -1,0 +1,101 @@
+"""What the commands ask of the store in Valkey or Redis."""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager, nullcontext
+from typing import TYPE_CHECKING
+
+from greylist.store import StoreError
+from greylist.store.valkey.connection import Unavailable
+from greylist.store.valkey.inspection import inspect
+from greylist.store.valkey.store import ValkeyStore, reach
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from contextlib import AbstractContextManager
+
+    from greylist.settings import Settings
+    from greylist.store import Entry
+
+PATIENCE = 10.0
+"""Seconds that a command waits for one answer."""
+
+PAUSE = 0.001
+"""Seconds between two batches of a backup."""
+
+
+class ValkeyMaintenance:
+    """The database as commands use it."""
+
+    expires_by_itself = True
+
+    def __init__(self, settings: Settings) -> None:
+        """Args: settings: name the database."""
+        self._settings = settings
+
+    @contextmanager
+    def opened(self, create: bool = False, adopt: bool = False) -> Iterator[ValkeyStore]:
+        """Open the database for a while; there always is one.
+
+        Raises:
+            StoreError: it cannot be used.
+        """
+        server, name = reach(self._settings)
+        store = ValkeyStore(server, name, patience=PATIENCE)
+        try:
+            yield store
+        finally:
+            store.close()
+
+    def exists(self) -> bool:
+        """Return that there is a database.
+
+        Raises:
+            StoreError: it cannot be reached.
+        """
+        with self.opened() as store:
+            store.scan(b"", 1)
+        return True
+
+    def acting(self) -> AbstractContextManager[None]:
+        """Stay who we are: the server knows us by our password."""
+        return nullcontext()
+
+    @contextmanager
+    def backup(self) -> Iterator[Iterator[Entry]]:
+        """Yield the entries while requests go on, each as it is when it is read.
+
+        A copy of one moment is what the server's own BGSAVE makes.
+        """
+        with self.opened() as store:
+            yield _walk(store)
+
+    def purge(self, now: int) -> Iterator[int]:
+        """Do nothing: the server deletes what has expired by itself."""
+        yield 0
+
+    def sizes(self) -> tuple[int, int]:
+        """Return the bytes of the server's memory, and of its files, whoever's entries they hold.
+
+        Raises:
+            StoreError: it does not tell.
+        """
+        server, name = reach(self._settings)
+        try:
+            found = inspect(server, time.monotonic() + PATIENCE)
+        except Unavailable as error:
+            raise StoreError(f"{name}: {error}") from error
+        finally:
+            server.close()
+        return sum(one.memory for one in found), sum(one.file for one in found)
+
+
+def _walk(store: ValkeyStore) -> Iterator[Entry]:
+    cursor = b""
+    while True:
+        cursor, batch = store.scan(cursor, 1000)
+        yield from batch
+        if not cursor:
+            return
+        time.sleep(PAUSE)
