@@ -12,7 +12,7 @@ import click
 
 from greylist import __version__
 from greylist.commands.report.statistics import Figures, gather
-from greylist.commands.stats import write_whole
+from greylist.commands.whole_file import write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import sys
-import tempfile
 from typing import TYPE_CHECKING
 
 import click
 
 from greylist.commands import output
 from greylist.commands.report.statistics import DELAYS, Figures, gather
+from greylist.commands.whole_file import write_whole
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -53,34 +52,6 @@ def command(
         output.print_json(as_dict(figures, top))
     else:
         show(figures, top, sys.stdout.isatty() if plots is None else plots)
-
-
-def write_whole(path: str, text: str) -> None:
-    """Put a file in the place of another, so that nobody ever reads half of it.
-
-    What a link points to is replaced, and what is no file, such as a terminal, written to.
-    """
-    try:
-        if os.path.exists(path) and not os.path.isfile(path):
-            with open(path, "w", encoding="utf-8") as file:
-                file.write(text)
-        else:
-            _replace(os.path.realpath(path), text)
-    except OSError as error:
-        raise click.FileError(path, error.strerror) from error
-
-
-def _replace(path: str, text: str) -> None:
-    directory, name = os.path.split(path)
-    descriptor, temporary = tempfile.mkstemp(prefix=f".{name}.", dir=directory)
-    try:
-        with open(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-            os.fchmod(file.fileno(), 0o644)
-        os.rename(temporary, path)
-    except OSError:
-        os.unlink(temporary)
-        raise
 
 
 def show(figures: Figures, top: int, plots: bool) -> None:

@@ -11,6 +11,7 @@ import subprocess
 from unittest import mock
 
 import pytest
+from readable import NOBODY
 
 from greylist.commands.report.statistics import Figures
 
@@ -142,13 +143,15 @@ def test_metrics_replace_their_file_at_once(stocked):
 
 
 def test_metrics_replace_no_device(stocked):
-    """What a link points to is replaced, a FIFO is written to, and a failure leaves nothing."""
+    """A link is replaced itself, a FIFO is written to, and a failure leaves nothing."""
     directory = stocked.path / "collector"
     directory.mkdir()
     link, target, fifo = (directory / name for name in ("link", "target", "fifo"))
+    target.write_text("precious")
     link.symlink_to(target)
     stocked.run("metrics", "--output", link)
-    assert target.read_text().startswith("# HELP")
+    assert target.read_text() == "precious"
+    assert link.read_text().startswith("# HELP")
     os.mkfifo(fifo)
     reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
     stocked.run("metrics", "--output", fifo)
@@ -158,5 +161,54 @@ def test_metrics_replace_no_device(stocked):
     with mock.patch("os.rename", side_effect=OSError(28, "No space left on device")):
         assert "No space left" in stocked.run("metrics", "--output", target, code=1).stderr
     assert sorted(os.listdir(directory)) == ["fifo", "link", "target"]
-    assert link.is_symlink()
+    assert not link.is_symlink()
     assert stat.S_ISFIFO(fifo.stat().st_mode)
+
+
+def test_a_file_keeps_its_mode(stocked):
+    """A page that was for a few stays for a few."""
+    page = stocked.path / "page.html"
+    page.touch(0o640)
+    page.chmod(0o640)
+    stocked.run("stats", "--html", page)
+    assert page.read_text().startswith("<!DOCTYPE")
+    assert stat.S_IMODE(page.stat().st_mode) == 0o640
+
+
+@pytest.mark.parametrize("how", ["stdout", "redirected"])
+def test_metrics_to_a_stream(stocked, tmp_path, how):
+    """Standard output by its name is written to, also where it is a file."""
+    command = ("metrics", "--output", "/dev/stdout")
+    if how == "stdout":
+        text = stocked.script(*command).stdout
+    else:
+        with open(tmp_path / "out", "wb") as file:
+            stocked.script(*command, stdout=file)
+        text = (tmp_path / "out").read_bytes()
+    assert text.startswith(b"# HELP")
+    assert os.path.islink("/dev/stdout")
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("place", ["file", "directory"])
+def test_root_follows_no_other_users_link(stocked, place):
+    """Neither at the end of the way nor on it; and what root writes is not in another's hands."""
+    theirs, precious = stocked.path / "theirs", stocked.path / "precious"
+    theirs.mkdir()
+    precious.mkdir(0o700)
+    secret = precious / "greylist.prom"
+    secret.write_text("precious")
+    secret.chmod(0o600)
+    link = theirs / ("greylist.prom" if place == "file" else "out")
+    link.symlink_to(secret if place == "file" else precious)
+    for path in (theirs, link):
+        os.chown(path, NOBODY.pw_uid, NOBODY.pw_gid, follow_symlinks=False)
+    path = link if place == "file" else link / "greylist.prom"
+    result = stocked.run("metrics", "--output", path, code=0 if place == "file" else 1)
+    assert secret.read_text() == "precious"
+    assert stat.S_IMODE(secret.stat().st_mode) == 0o600
+    if place == "file":
+        assert link.read_text().startswith("# HELP")
+    else:
+        assert "another user's symbolic link" in result.stderr
+        assert os.listdir(precious) == ["greylist.prom"]

@@ -9,7 +9,7 @@ import click
 
 from greylist.commands.spf.evaluation import Evaluation
 from greylist.commands.spf.networks import SpfError, collapse, subtract
-from greylist.commands.stats import write_whole
+from greylist.commands.whole_file import write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
