@@ -14,7 +14,6 @@ from settings_docs import EXAMPLE, README, ROOT, TABLE
 
 from greylist import settings
 from greylist.cli import cli
-from greylist.whitelist.whitelist import Patterns
 
 PATH = f"{sysconfig.get_path('scripts')}:{os.environ['PATH']}"
 
@@ -63,39 +62,6 @@ def test_example_of_the_settings_loads(tmp_path, pattern):
     loaded, defaults = settings.load(str(path)), settings.Settings()
     for setting in settings.SETTINGS:
         assert getattr(loaded, setting.name) == getattr(defaults, setting.name)
-
-
-def test_example_of_the_whitelist():
-    """nogreylist.example lists postmaster and this machine, and not everybody."""
-    patterns = Patterns((ROOT / "nogreylist.example").read_bytes())
-    assert patterns.errors == []
-    assert patterns.match(b"192.0.2.1/a@example.com/postmaster@example.org")
-    assert patterns.match(b"127.0.0.1/a@example.com/b@example.org")
-    assert not patterns.match(b"192.0.2.1/a@example.com/b@example.org")
-    assert not patterns.match(b"192.0.2.1/x/postmaster@example.com/b@example.org")
-
-
-@pytest.mark.parametrize(
-    "subject",
-    [
-        "10.1.2.3/a@b/c@d",
-        "172.31.0.1/a@b/c@d",
-        "192.168.1.1/a@b/c@d",
-        "fd12::1/a@b/c@d",
-        "192.0.2.25/a@b/c@d",
-        "198.51.100.9/a@b/c@d",
-        "203.0.113.1/a@example.com/c@d",
-        "203.0.113.1/a@sub.example.net/c@d",
-        "203.0.113.1/a@b/sales@example.org",
-    ],
-)
-def test_what_the_whitelist_suggests(subject):
-    """Each expression that nogreylist.example has as a comment does what it is there for."""
-    text = re.sub(r"(?m)^#(?=[\^/@])", "", (ROOT / "nogreylist.example").read_text())
-    patterns = Patterns(text.encode())
-    assert patterns.errors == []
-    assert patterns.match(subject.encode())
-    assert not patterns.match(b"203.0.113.1/a@b/c@d")
 
 
 def test_readme_by_hand(tmp_path):
