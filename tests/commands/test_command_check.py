@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -239,6 +241,26 @@ def test_the_whitelist_is_read_line_by_line(sound):
     found = findings(sound, 1)
     assert found[0].startswith(f"error whitelist: {sound.whitelist}:3: ")
     assert "nogreylist:5: @example\\.com/: the same as line 2" in found[1]
+
+
+@pytest.mark.parametrize(
+    ("day", "level", "words"),
+    [
+        (0, "ok", "nogreylist: 1 line, dated "),
+        (20, "ok", "nogreylist: 1 line, dated 2w"),
+        (-3, "ok", "nogreylist: 1 line, dated 0s ago"),
+        (400, "warning", "nogreylist: 1 line, dated 400 days ago"),
+        (None, "ok", "nogreylist: 1 line"),
+    ],
+)
+def test_the_age_of_a_list(sound, day, level, words):
+    """A list that says of which day it is grows old after a year."""
+    when = None if day is None else time.localtime(time.time() - day * 86400)
+    text = time.strftime("%Y-%m-%d", when) if when else "2026-99-99"
+    sound.whitelist.write_text(f"# Services\n# Dated: {text}\nclient_address=192.0.2.1\n")
+    shown = sound.run("check", "--postfix", sound.path / "postfix").stdout
+    assert re.search(rf"^{level} +whitelist +\S+{words}", shown, re.MULTILINE)
+    assert ("dated" in shown) == (day is not None)
 
 
 @pytest.mark.root

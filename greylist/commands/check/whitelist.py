@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from typing import TYPE_CHECKING
 
 from greylist.commands import output
@@ -22,6 +23,11 @@ _ANYTHING = (b"", b"192.0.2.1/a@example.com/b@example.org", b"2001:db8::1//c@exa
 
 _START = re.compile(rb"\^((?:[\w@%-]|\\\.)+)(.?)")
 """An anchored line's literal beginning, and what follows it."""
+
+_DATED = re.compile(rb"^# Dated: (\d{4}-\d\d-\d\d)\s*$", re.MULTILINE)
+
+_OLD = 365 * 86400
+"""Seconds after which a dated list should be looked at."""
 
 _ADDRESS = re.compile(rb"[0-9a-f.:]*", re.IGNORECASE)
 
@@ -53,7 +59,26 @@ def _file(settings: Settings, subject: str, path: str, form: Form) -> Findings:
     yield from findings
     if not any(finding.level == "error" for finding in findings):
         number = sum(bool(line.strip()) and line[:1] != b"#" for line in text.split(b"\n"))
-        yield Finding("ok", subject, f"{path}: {number} line{'' if number == 1 else 's'}")
+        age = _age(text)
+        words = f"{path}: {number} line{'' if number == 1 else 's'}"
+        if age is None or age <= _OLD:
+            of_when = "" if age is None else f", dated {output.duration(max(age, 0))} ago"
+            yield Finding("ok", subject, words + of_when)
+        else:
+            words += f", dated {age // 86400} days ago: services change their servers' names"
+            yield Finding("warning", subject, words, "Compare nogreylist.example of a new version.")
+
+
+def _age(text: bytes) -> int | None:
+    """Return how many seconds ago a list was made that says so in a comment, if it does."""
+    found = _DATED.search(text)
+    if not found:
+        return None
+    try:
+        day = time.strptime(found[1].decode(), "%Y-%m-%d")
+    except ValueError:
+        return None
+    return int(time.time() - time.mktime(day))
 
 
 def _missing(subject: str, path: str) -> Finding:
