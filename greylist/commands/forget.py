@@ -54,7 +54,7 @@ def command(
         if len(chosen) > LARGE and not yes:
             _ask(len(chosen))
         keys = (entry.key for entry in output.progress(chosen, "Forgetting", len(chosen)))
-        number = sum(map(len, apply(store, keys, _delete)))
+        number = sum(map(len, apply(store, keys, _delete, bytes)))
     if as_json:
         output.print_json({"forgotten": number})
     else:

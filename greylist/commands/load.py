@@ -6,6 +6,7 @@ import shutil
 import tempfile
 from collections import Counter
 from contextlib import contextmanager
+from operator import itemgetter
 from typing import TYPE_CHECKING, BinaryIO
 
 import click
@@ -97,7 +98,7 @@ def load(settings: Settings, entries: Iterable[tuple[bytes, bytes]]) -> Counter[
     """Merge entries into the database, which need not exist; return what became of them."""
     counts: Counter[str] = Counter()
     with opened(settings, create=True, adopt=True) as store:
-        for outcomes in apply(store, entries, merge):
+        for outcomes in apply(store, entries, merge, itemgetter(0)):
             counts.update(outcomes)
     return counts
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 import click
@@ -84,7 +85,7 @@ def _pass(settings: Settings, selection: Selection, now: int, dry_run: bool) -> 
             selection = selection._replace(state=("waiting",))
         chosen = choose(store, settings, selection, now, triplets=True)
         if not dry_run:
-            sum(map(len, apply(store, chosen, age)))
+            sum(map(len, apply(store, chosen, age, attrgetter("key"))))
     return chosen
 
 

@@ -20,13 +20,18 @@ if TYPE_CHECKING:
 def command(settings: Settings, /, as_json: bool) -> None:
     """Delete the expired entries at once.
 
-    The filter does that by itself, a few at a time, so there is no need for a cron job.
+    The filter does that by itself, a few at a time, so there is no need for a cron job. A server
+    of Valkey or Redis does it too: there, nothing is left to do.
 
     \b
     Example:
       greylist purge
     """
-    number = sum(output.progress(kept(settings).purge(int(time.time())), "Purging"))
+    database = kept(settings)
+    if database.expires_by_itself and not as_json:
+        click.echo("Nothing to do: the server deletes what has expired by itself.")
+        return
+    number = sum(output.progress(database.purge(int(time.time())), "Purging"))
     if as_json:
         output.print_json({"purged": number})
     else:

@@ -26,6 +26,9 @@ BATCH_SECONDS = 0.002
 MOST = 20_000
 """Entries in a batch at most, however fast they come."""
 
+CHANGES = 500
+"""Changes in a batch at most: a server on another host does not tell how long they take it."""
+
 PAUSE = 0.001
 """Seconds between two batches, in which the filters that wait get the lock."""
 
@@ -92,21 +95,30 @@ def walk(store: Store) -> Iterator[Entry]:
         time.sleep(PAUSE)
 
 
-def apply(store: Store, items: Iterable[T], change: Callable[[Entries, T], R]) -> Iterator[list[R]]:
+def apply(
+    store: Store,
+    items: Iterable[T],
+    change: Callable[[Entries, T], R],
+    key: Callable[[T], bytes],
+) -> Iterator[list[R]]:
     """Apply a change to each item in short transactions; yield what it returned, by batch.
 
-    The change may run more than once for an item; only its last run counts.
+    Args:
+        store: where.
+        items: what is to be changed.
+        change: changes one item; it may run more than once for it, and only its last run counts.
+        key: returns the key that a change will ask for.
     """
     pace = Pace()
     batch: list[T] = []
     for item in items:
         batch.append(item)
-        if len(batch) >= pace.count:
-            yield store.transact(pace.timed(_changer(batch, change)))
+        if len(batch) >= min(pace.count, CHANGES):
+            yield store.transact(pace.timed(_changer(batch, change)), map(key, batch))
             batch = []
             time.sleep(PAUSE)
     if batch:
-        yield store.transact(_changer(batch, change))
+        yield store.transact(_changer(batch, change), map(key, batch))
 
 
 def _changer(batch: list[T], change: Callable[[Entries, T], R]) -> Callable[[Entries], list[R]]:

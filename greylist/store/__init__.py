@@ -79,7 +79,13 @@ if TYPE_CHECKING:
             """Return the settings behind the rules as ``name=value``, for another process."""
 
     class Maintenance(Protocol):
-        """What the commands ask of a store beside its entries."""
+        """What the commands ask of a store beside its entries.
+
+        Attributes:
+            expires_by_itself: whether what has expired goes without anybody's doing.
+        """
+
+        expires_by_itself: bool
 
         def opened(
             self, create: bool = False, adopt: bool = False
@@ -130,7 +136,7 @@ def opener(database: str) -> Callable[[Settings, Log, Rules, Callable[[], None]]
     Args:
         database: the setting of that name.
     """
-    if _is_url(database):
+    if is_url(database):
         from greylist.store.valkey.store import open_store as open_valkey
 
         return open_valkey
@@ -147,7 +153,7 @@ def maintenance(settings: Settings, log: Log, rules: Rules) -> Maintenance:
         log: is told of recoveries.
         rules: tell what is stale, and merge what was salvaged.
     """
-    if _is_url(settings.database):
+    if is_url(settings.database):
         from greylist.store.valkey.maintenance import ValkeyMaintenance
 
         return ValkeyMaintenance(settings)
@@ -156,5 +162,6 @@ def maintenance(settings: Settings, log: Log, rules: Rules) -> Maintenance:
     return BerkeleyMaintenance(settings, log, rules)
 
 
-def _is_url(database: str) -> bool:
+def is_url(database: str) -> bool:
+    """Return whether a database, as the setting names it, is one that hosts share."""
     return not database.startswith("/")

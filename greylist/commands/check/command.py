@@ -12,8 +12,10 @@ from greylist.commands import output
 from greylist.commands.check.database import examine as examine_database
 from greylist.commands.check.postfix import examine as examine_postfix
 from greylist.commands.check.report import Finding
+from greylist.commands.check.shared import examine as examine_shared
 from greylist.commands.check.whitelist import examine as examine_whitelist
 from greylist.settings import Settings, SettingsError, logical_lines
+from greylist.store import is_url
 
 if TYPE_CHECKING:
     from greylist.commands.check.report import Findings
@@ -57,7 +59,8 @@ def examine(config: str | None, options: dict[str, Any], postfix: str | None) ->
     except SettingsError as error:
         yield Finding("error", "settings", str(error), "Change that.")
     yield from examine_whitelist(settings)
-    yield from examine_database(settings)
+    shared = is_url(settings.database)
+    yield from (examine_shared if shared else examine_database)(settings)
     yield from examine_postfix(settings, postfix)
 
 

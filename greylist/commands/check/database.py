@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import time
 from typing import TYPE_CHECKING
 
 from greylist.commands import output
+from greylist.commands.check.census import Census
 from greylist.commands.check.report import Finding
-from greylist.commands.session import kept, opened, walk
+from greylist.commands.session import kept
 from greylist.store import StoreError
 from greylist.store.berkeley.environment import Damaged
 from greylist.store.berkeley.pages import check_file
@@ -16,7 +16,6 @@ from greylist.store.berkeley.permissions import check, lock_path, user
 from greylist.store.berkeley.quarantine import copies
 from greylist.store.berkeley.record import SIZE, Record
 from greylist.store.berkeley.store import load_all
-from greylist.triplet import Triplet
 
 if TYPE_CHECKING:
     from greylist.commands.check.report import Findings
@@ -105,33 +104,19 @@ def _record(path: str) -> Findings:
 
 def _entries(settings: Settings) -> Findings:
     """Read every entry; Berkeley DB checks each page on the way."""
-    path, now = settings.database, int(time.time())
+    path = settings.database
     began = copies(path)
-    number, broken, future = 0, [], 0
     try:
-        with opened(settings) as store:
-            for key, value in output.progress(walk(store), "Reading"):
-                number += 1
-                if key.startswith(b"/"):
-                    continue
-                try:
-                    future += Triplet.unpack(value).ctime > now
-                except ValueError:
-                    broken.append(key)
+        census = Census(settings)
     except StoreError as error:
         yield Finding("error", "database", str(error), "See the mail log for what came before.")
         return
     if copies(path) != began:
         text = f"{path} was damaged, and has just been set aside as {copies(path)[-1]}"
         yield Finding("error", "database", text, "Look for the cause (disk, memory).")
-    if broken:
-        text = f"{len(broken)} values are not ctime/atime/count, first {output.text(broken[0])}"
-        yield Finding("warning", "database", text, "They count as new at their next attempt.")
-    if future:
-        text = f"{future} first attempts lie in the future: the clock went back"
-        yield Finding("warning", "database", text, "Check the clock (chronyc tracking).")
+    yield from census.findings()
     size = output.size(os.stat(path).st_size)
-    yield Finding("ok", "database", f"{path}: {number} entries in {size}, {_version(path)}")
+    yield Finding("ok", "database", f"{path}: {census.number} entries in {size}, {_version(path)}")
 
 
 def _version(path: str) -> str:

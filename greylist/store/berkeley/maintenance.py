@@ -43,6 +43,8 @@ PAUSE = 0.001
 class BerkeleyMaintenance:
     """The database as commands use it."""
 
+    expires_by_itself = False
+
     def __init__(self, settings: Settings, log: Log, rules: Rules) -> None:
         """Args: settings: name the database; log: is told of recoveries; rules: for the store."""
         self._settings = settings

@@ -1,0 +1,52 @@
+"""The doctor on each entry, whatever the store."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from greylist.commands import output
+from greylist.commands.check.report import Finding
+from greylist.commands.session import opened, walk
+from greylist.triplet import Triplet
+
+if TYPE_CHECKING:
+    from greylist.commands.check.report import Findings
+    from greylist.settings import Settings
+
+
+class Census:
+    """All entries, read once.
+
+    Attributes:
+        number: how many there are.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        """Read them.
+
+        Raises:
+            StoreError: they cannot be.
+        """
+        now = int(time.time())
+        self.number = self._future = 0
+        self._broken: list[bytes] = []
+        with opened(settings) as store:
+            for key, value in output.progress(walk(store), "Reading"):
+                self.number += 1
+                if key.startswith(b"/"):
+                    continue
+                try:
+                    self._future += Triplet.unpack(value).ctime > now
+                except ValueError:
+                    self._broken.append(key)
+
+    def findings(self) -> Findings:
+        """Yield what is wrong with some."""
+        broken = self._broken
+        if broken:
+            text = f"{len(broken)} values are not ctime/atime/count, first {output.text(broken[0])}"
+            yield Finding("warning", "database", text, "They count as new at their next attempt.")
+        if self._future:
+            text = f"{self._future} first attempts lie in the future: the clock went back"
+            yield Finding("warning", "database", text, "Check the clock (chronyc tracking).")
