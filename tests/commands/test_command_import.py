@@ -10,12 +10,14 @@ import subprocess
 import time
 
 import pytest
+from bsddb3 import db
+from readable import NOBODY
 
 from greylist.commands.importers import greylist_pl, postgrey
 from greylist.settings import Settings
 
 from . import peers
-from .mailhost import NOW
+from .mailhost import NOW, SCRIPT
 
 
 def imported(host, path, *options, code=0):
@@ -281,7 +283,7 @@ def test_a_log_that_cannot_be_read(host, tmp_path):
     path = tmp_path / "pl.db"
     peers.perl_database(path, {"192.0.2.7/a@example.com/b@example.org": f"{NOW - 9}/0/0"})
     (tmp_path / "log.0000000001").mkdir()
-    assert "log.0000000001: Is a directory" in host.run("import", path, code=1).stderr
+    assert "log.0000000001: not a regular file" in host.run("import", path, code=1).stderr
 
 
 def test_the_delay_in_postgrey_is_not_known(host):
@@ -292,3 +294,59 @@ def test_the_delay_in_postgrey_is_not_known(host):
     host.put({row.key: row.value})
     stats = json.loads(host.run("stats", "--json").stdout)
     assert (stats["states"]["passed"], stats["delays"]["triplets"]) == (1, 0)
+
+
+def theirs(path):
+    os.chown(path, NOBODY.pw_uid, NOBODY.pw_gid, follow_symlinks=False)
+
+
+@pytest.mark.root
+def test_root_reads_another_users_database_as_that_user(host, tmp_path):
+    """Libdb recovers from a log that its owner may have made to harm; so root is not root then."""
+    environment = db.DBEnv()
+    flags = db.DB_INIT_TXN | db.DB_INIT_MPOOL | db.DB_INIT_LOG | db.DB_INIT_LOCK | db.DB_CREATE
+    directory = tmp_path / "theirs"
+    directory.mkdir()
+    environment.open(str(directory), flags)
+    database = db.DB(environment)
+    database.open("pl.db", dbtype=db.DB_BTREE, flags=db.DB_CREATE | db.DB_AUTO_COMMIT)
+    database.put(b"192.0.2.7/a@example.com/b@example.org", b"%d/0/0" % (NOW - 9))
+    database.close()
+    environment.close()
+    for path in (directory, *directory.iterdir()):
+        theirs(path)
+    trace = tmp_path / "trace"
+    command = ["strace", "-f", "-qq", "-o", trace, "-e", "trace=openat,setresuid,setreuid"]
+    command += [SCRIPT, "import", directory / "pl.db"]
+    environment = {**os.environ, "GREYLIST_CONFIG": str(host.config)}
+    subprocess.run(command, env=environment, check=True)
+    calls = trace.read_text().splitlines()
+    opened = [number for number, call in enumerate(calls) if "/log.0000000001" in call]
+    users = [
+        number for number, call in enumerate(calls) if f"setresuid(-1, {NOBODY.pw_uid}" in call
+    ]
+    assert len(opened) > 2
+    assert opened[1] < users[0] < opened[2]  # opened to be copied, and the copy; then by libdb
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("what", ["pl.db", "log.0000000001"])
+@pytest.mark.parametrize("how", ["link", "file"])
+def test_root_copies_no_file_that_is_not_theirs(host, tmp_path, what, how):
+    """Another user's directory cannot have root hand out a file of somebody else's."""
+    directory = tmp_path / "theirs"
+    directory.mkdir()
+    secret = tmp_path / "secret"
+    peers.perl_database(secret, {"192.0.2.7/a@example.com/b@example.org": f"{NOW - 9}/0/0"})
+    peers.perl_database(directory / "pl.db", {"192.0.2.7/a@x/b@y": f"{NOW - 9}/0/0"})
+    theirs(directory / "pl.db")
+    (directory / what).unlink(missing_ok=True)
+    if how == "link":
+        (directory / what).symlink_to(secret)
+        theirs(directory / what)
+    else:
+        os.link(secret, directory / what)
+    theirs(directory)
+    result = host.run("import", directory / "pl.db", code=1)
+    words = "files of several users" if how == "file" else "symbolic links"
+    assert words in result.stderr

@@ -7,6 +7,7 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from greylist.privileges import acting_as
 from greylist.store import StoreError
 from greylist.store.berkeley import purge
 from greylist.store.berkeley.backup import snapshot
@@ -14,7 +15,6 @@ from greylist.store.berkeley.environment import home
 from greylist.store.berkeley.locks import CommandLock
 from greylist.store.berkeley.permissions import (
     check,
-    group,
     lock_path,
     not_ours,
     refuse_system,
@@ -105,20 +105,9 @@ class BerkeleyMaintenance:
             status = os.stat(os.path.dirname(self._path))
         except OSError:
             status = None
-        if status is None or os.geteuid() != 0 or status.st_uid == 0:
-            yield
-            return
         load_all()
-        groups, gid = os.getgroups(), os.getegid()
-        os.setgroups([])
-        os.setegid(group(status.st_uid))
-        os.seteuid(status.st_uid)
-        try:
+        with acting_as(status.st_uid if status else 0):
             yield
-        finally:
-            os.seteuid(0)
-            os.setegid(gid)
-            os.setgroups(groups)
 
     @contextmanager
     def backup(self) -> Iterator[Iterator[Entry]]:
