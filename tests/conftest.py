@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -155,27 +157,17 @@ class Syslog:
         self._socket.bind(str(self._directory / "log"))
         (self._directory / "log").chmod(0o666)
         self._socket.setblocking(False)
-        self._namespace = ["unshare", "-m", "sh", "-ec", NAMESPACE, self._directory]
-        if as_root("unshare", "-m", "true", check=False).returncode:
-            # A container that may make no namespace has no syslog daemon either, as a rule.
-            try:
-                as_root("ln", "-s", self._directory / "log", "/dev/log")
-            except subprocess.CalledProcessError as error:
-                self._socket.close()
-                pytest.fail(f"no namespace of its own, and {error.stderr}")
-            self._namespace = []
-            self._lines()  # sudo's
+
+    @staticmethod
+    def is_possible() -> bool:
+        """Return whether a program can be given a /dev of its own."""
+        return can_be_root() and as_root("unshare", "-m", "true", check=False).returncode == 0
 
     def run(self, *arguments: str, data: bytes = b"") -> list[str]:
         """Serve the data, and return the lines that were logged."""
         command = ["env", f"GREYLIST_CONFIG={self._place.config}", SCRIPT, *arguments]
-        if self._namespace:
-            as_root(*self._namespace, *command, input=data, text=False, check=False)
-        else:
-            subprocess.run(command, input=data, capture_output=True, check=False)
-        return self._lines()
-
-    def _lines(self) -> list[str]:
+        namespace = ["unshare", "-m", "sh", "-ec", NAMESPACE, self._directory]
+        as_root(*namespace, *command, input=data, text=False, check=False)
         lines = []
         try:
             while True:
@@ -185,12 +177,49 @@ class Syslog:
 
     def close(self) -> None:
         self._socket.close()
-        if not self._namespace:
-            as_root("rm", "/dev/log")
 
 
-@pytest.fixture
-def syslog(place: Place) -> Iterator[Syslog]:
-    syslog = Syslog(place)
+class TracedSyslog:
+    """What a program hands to the kernel for the syslog daemon, which need not be there.
+
+    In a container or a chroot there may be no namespace to be had, and no daemon either. strace
+    has the C library believe that there is one, and nobody else's lines are among what it sees.
+    """
+
+    SENT = re.compile(r'sendto\(\d+, "((?:\\x[0-9a-f]{2})*)"')
+
+    def __init__(self, place: Place) -> None:
+        self._place = place
+        self._trace = place.directory / "syslog-trace"
+
+    @staticmethod
+    def is_possible() -> bool:
+        """Return whether programs can be traced."""
+        return bool(shutil.which("strace"))
+
+    def run(self, *arguments: str, data: bytes = b"") -> list[str]:
+        """Serve the data, and return the lines that were logged."""
+        calls = "connect,sendto"
+        strace = ["strace", "-qq", "-xx", "-s", "65536", "-o", str(self._trace)]
+        strace += ["-e", f"trace={calls}", "-e", f"inject={calls}:retval=0"]
+        subprocess.run(
+            [*strace, SCRIPT, *arguments],
+            env={**os.environ, "GREYLIST_CONFIG": str(self._place.config)},
+            input=data,
+            capture_output=True,
+            check=False,
+        )
+        sent = self.SENT.findall(self._trace.read_text())
+        return [bytes.fromhex(text.replace("\\x", "")).decode() for text in sent]
+
+    def close(self) -> None:
+        """Do nothing: no more than a file in the place's directory is left."""
+
+
+@pytest.fixture(params=[Syslog, TracedSyslog])
+def syslog(place: Place, request: pytest.FixtureRequest) -> Iterator[Syslog | TracedSyslog]:
+    if not request.param.is_possible():
+        pytest.skip("cannot be done here")
+    syslog = request.param(place)
     yield syslog
     syslog.close()
