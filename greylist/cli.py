@@ -80,6 +80,7 @@ COMMANDS = {
     "purge": "Delete what has expired, now.",
     "dump": "Print the whole database as text.",
     "load": "Take in what dump printed.",
+    "whitelist": "Say which lines of the lists are of use.",
     "spf": "Print the networks in domains' SPF records.",
     "import": "Take over from postgrey, sqlgrey or greylist.pl.",
 }

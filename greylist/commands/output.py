@@ -67,6 +67,12 @@ def untext(value: bytes) -> bytes:
     return _ESCAPE.sub(byte, value) if b"\\x" in value else value
 
 
+def line(value: bytes) -> str:
+    """Return a line of a file for people; one that is not plain text is escaped as in Python."""
+    shown = value.decode(errors="backslashreplace")
+    return shown if shown.isprintable() else text(value)
+
+
 def plain(value: bytes) -> str:
     """Return an address for programs: as it is, unless it is no UTF-8."""
     return value.decode("utf-8", "backslashreplace")

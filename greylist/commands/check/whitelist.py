@@ -107,8 +107,7 @@ def _lines(subject: str, path: str, text: bytes, form: Form) -> Findings:
             found = complaints(*parsed)
         seen.setdefault(parsed, number)
         for words, remedy in found:
-            shown = line.strip()[:80].decode(errors="backslashreplace")
-            place = f"{path}:{number}: {shown if shown.isprintable() else output.text(line)}"
+            place = f"{path}:{number}: {output.line(line.strip()[:80])}"
             yield Finding("warning", subject, f"{place}: {words}", remedy)
 
 

@@ -1,0 +1,180 @@
+"""``greylist whitelist``: which lines of the lists are of use."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING, NamedTuple
+
+import click
+
+from greylist.commands import output
+from greylist.commands.logs.attempts import mynetworks_option, read_mail
+from greylist.commands.session import kept
+from greylist.whitelist.postgrey import client_rule, recipient_rule
+from greylist.whitelist.whitelist import Patterns, rule
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from greylist.commands.logs.attempts import Mail
+    from greylist.commands.logs.maillog import Attempt
+    from greylist.settings import Settings
+    from greylist.whitelist.whitelist import Form
+
+    Values = dict[bytes, tuple[int, int]]
+
+_HEADS = ("MATCHES", "LAST", "WHERE", "LINE")
+
+
+class Use(NamedTuple):
+    """How a line was used.
+
+    Attributes:
+        path, number, text: where it stands, and what.
+        matches: how many attempts it matches; None where logs do not tell.
+        last: when the last of them was, in seconds since the epoch; 0 without any.
+    """
+
+    path: str
+    number: int
+    text: bytes
+    matches: int | None
+    last: int
+
+
+@click.command("whitelist", short_help="Say which lines of the lists are of use.")
+@click.argument("logs", nargs=-1, required=True, type=click.Path(exists=True, allow_dash=True))
+@click.option("--unused", is_flag=True, help="Show only the lines that never match.")
+@mynetworks_option
+@output.json_option
+@click.pass_obj
+def command(
+    settings: Settings,
+    /,
+    logs: tuple[str, ...],
+    unused: bool,
+    mynetworks: str | None,
+    as_json: bool,
+) -> None:
+    """Say how often each line of the lists matches the mail in Postfix's LOGS, and when last.
+
+    The lists are those in the settings: whitelist, whitelist_clients, whitelist_recipients and
+    greylist_recipients. Each line is looked at alone, whatever other lines match. The logs may be
+    packed, and given in any order; "-" is standard input. Mail with a login, from this machine
+    itself and from mynetworks is left out, as Postfix does not ask about it. A line about what
+    logs do not tell, such as sasl_username, has a dash. Exit status: 0, or 1 if there is no mail
+    in the logs.
+
+    \b
+    Examples:
+      greylist whitelist /var/log/mail.log*
+      greylist whitelist --unused /var/log/mail.log*
+    """
+    mail = read_mail(logs, mynetworks)
+    if not mail.attempts:
+        click.echo("There is no mail from outside in the logs.", err=True)
+        raise click.exceptions.Exit(1)
+    lists = [
+        (path, form, text) for path, form in _lists(settings) if (text := _read(settings, path))
+    ]
+    found = list(uses(lists, mail.attempts))
+    if unused:
+        found = [use for use in found if use.matches == 0]
+    if as_json:
+        for use in found:
+            output.print_json(as_dict(use))
+    else:
+        show(mail, found)
+
+
+def _lists(settings: Settings) -> Iterator[tuple[str, Form]]:
+    """Yield the lists that the settings name, and how their lines are read."""
+    yield settings.whitelist, rule
+    for path in settings.whitelist_clients:
+        yield path, client_rule
+    for path in (*settings.whitelist_recipients, *settings.greylist_recipients):
+        yield path, recipient_rule
+
+
+def _read(settings: Settings, path: str) -> bytes:
+    """Return what is in a list, read as the filter's user; nothing if there is no such file."""
+    try:
+        with kept(settings).acting(), open(path, "rb") as file:
+            return file.read()
+    except FileNotFoundError:
+        return b""
+
+
+def uses(lists: Iterable[tuple[str, Form, bytes]], attempts: list[Attempt]) -> Iterator[Use]:
+    """Yield how each line of lists was used.
+
+    Args:
+        lists: the file, how its lines are read, and its text.
+        attempts: in the order of their times.
+    """
+    known: dict[bytes, Values] = {}
+    for path, form, text in lists:
+        for number, line in enumerate(text.split(b"\n"), 1):
+            patterns = Patterns(line, form)
+            parsed = None if patterns.errors else form(line)  # greylist check names errors
+            if parsed is None:
+                continue
+            attribute = parsed[0]
+            if attribute not in known:
+                known[attribute] = _values(attribute, attempts)
+            yield Use(path, number, line.strip(), *_count(patterns, attribute, known[attribute]))
+
+
+def _values(attribute: bytes, attempts: list[Attempt]) -> Values:
+    """Return each value of an attribute, how often it is there and when last."""
+    values: Values = defaultdict(lambda: (0, 0))
+    for attempt in attempts:
+        if attribute:
+            value = attempt.request.get(attribute)
+        else:
+            parts = (attempt.request[name] for name in (b"client_address", b"sender", b"recipient"))
+            value = b"/".join(parts).lower()
+        if value is not None:
+            values[value] = values[value][0] + 1, attempt.time
+    return values
+
+
+def _count(patterns: Patterns, attribute: bytes, values: Values) -> tuple[int | None, int]:
+    """Return how many attempts a line matches, and the time of the last one."""
+    found = [
+        use
+        for value, use in values.items()
+        if patterns.match(b"" if attribute else value, {attribute: value}) is not None
+    ]
+    count = sum(number for number, _ in found)
+    return (count if values else None), max((last for _, last in found), default=0)
+
+
+def show(mail: Mail, found: list[Use]) -> None:
+    """Print how lines were used."""
+    first, last = (output.local_time(mail.attempts[place].time) for place in (0, -1))
+    click.echo(f"{first} to {last}: {len(mail.attempts)} attempts")
+    if not found:
+        return
+    click.echo()
+    rows = [
+        [
+            "-" if use.matches is None else use.matches,
+            output.local_time(use.last) if use.last else "never" if use.matches == 0 else "",
+            f"{use.path}:{use.number}",
+            output.line(use.text),
+        ]
+        for use in found
+    ]
+    output.table(_HEADS, rows, right=[0])
+
+
+def as_dict(use: Use) -> dict[str, object]:
+    """Return a line's use for JSON; times are in seconds since the epoch, null for never."""
+    return {
+        "file": use.path,
+        "line": use.number,
+        "text": output.plain(use.text),
+        "matches": use.matches,
+        "last": use.last or None,
+    }
