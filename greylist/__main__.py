@@ -1,5 +1,9 @@
 #!python
-"""The entry: no arguments, and the filter runs at once; anything else is the command line's."""
+"""The entry: no arguments, and the filter runs at once; anything else is the command line's.
+
+What is imported at the top is part of the interpreter: whatever else is missing, for a new Python
+of the system or a library that went, is said in one line, and nothing of it reaches Postfix.
+"""
 
 from __future__ import annotations
 
@@ -10,16 +14,62 @@ import sys
 
 def main() -> None:
     """Serve standard input, or hand the arguments to the command line."""
-    if len(sys.argv) == 1 and "_GREYLIST_COMPLETE" not in os.environ:
-        gc.disable()  # until all is imported; a twentieth of the start-up
+    spawned = _part_streams()
+    try:
+        if len(sys.argv) == 1 and "_GREYLIST_COMPLETE" not in os.environ:
+            gc.disable()  # until all is imported; a twentieth of the start-up
 
-        from greylist import filter
+            from greylist import filter
 
-        filter.main()
-    else:
-        from greylist.cli import run
+            filter.main()
+        else:
+            from greylist.cli import run
 
-        run()
+            run(spawned)
+    except ImportError as error:
+        _end(error)
+    except KeyboardInterrupt:
+        os._exit(130)
+
+
+def _part_streams() -> bool:
+    """Part standard error from standard output, and return whether they were one socket.
+
+    spawn(8) makes the policy socket both, and a line there would be a broken reply. Of 0 to 2, a
+    closed one is opened: otherwise the next file opened would take its place, perhaps the database.
+    """
+    null = os.open("/dev/null", os.O_RDWR)
+    while null <= 2:
+        null = os.dup(null)
+    spawned = False
+    if not os.isatty(2) and os.path.sameopenfile(1, 2):
+        spawned = os.fstat(2).st_mode & 0o170000 == 0o140000  # a socket
+        os.dup2(null, 2)
+    os.close(null)
+    return spawned
+
+
+def _end(error: ImportError) -> None:
+    """Say what is missing, in syslog and on standard error, and end."""
+    try:
+        from greylist.missing import remedy
+
+        text = remedy(error)
+    except ImportError:
+        version = f"{sys.version_info[0]}.{sys.version_info[1]}"
+        text = (
+            f"{sys.executable} (Python {version}) has no package greylist ({error}); mend it: "
+            f"{sys.executable} -m pip install --force-reinstall greylist"
+        )
+    try:
+        import syslog
+
+        syslog.openlog("greylist", syslog.LOG_PID, syslog.LOG_MAIL)
+        syslog.syslog(syslog.LOG_ERR, f"fatal: {text}")
+    except ImportError:
+        pass
+    os.write(2, f"greylist: fatal: {text}\n".encode(errors="backslashreplace"))
+    os._exit(1)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import time
 
 from greylist import policy
 from greylist.expiry import Rules
-from greylist.log import Log, quote
+from greylist.log import Log, line, quote
 from greylist.protocol import RequestError, reply
 from greylist.settings import SettingsError
 from greylist.store import StoreAway, opener
@@ -69,7 +69,7 @@ class Responder:
 
     def _show(self, lines: bytes) -> None:
         if self.log.verbose > 2:
-            self.log.info(f"Whitelist: {quote(lines, 2048)}")
+            self.log.info(f"Whitelist: {line(lines[:2048])}")
 
     def _refresh(self) -> None:
         """Read the settings again; with an error in them, keep those that there are."""

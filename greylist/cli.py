@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 def _option(setting: Setting) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Return the option that sets what the file's line of that name sets."""
     name = setting.name.replace("_", "-")
-    text = f"{setting.help} [default: {setting.default}]"
+    text = f"{setting.help} [default: {setting.default or 'none'}]"
     if setting.name == "verbose":
         return click.option("-v", "--verbose", count=True, help=text + " Repeat for more.")
     if setting.default in {"yes", "no"}:
@@ -157,18 +157,10 @@ class Commands(click.Group):
     help=f"Read the settings from this file. "
     f"[default: $GREYLIST_CONFIG, or else {settings.DEFAULT_PATH}]",
 )
-@click.option(
-    "--log",
-    "log_to",
-    type=click.Choice(["syslog", "stderr"]),
-    default="syslog",
-    show_default=True,
-    help="Where to log.",
-)
 @setting_options
 @click.version_option(__version__, prog_name="greylist")
 @click.pass_context
-def cli(context: click.Context, /, config: str | None, log_to: str, **options: Any) -> None:
+def cli(context: click.Context, /, config: str | None, **options: Any) -> None:
     """Greylisting for Postfix.
 
     Without a command, serve policy requests: read name=value lines from standard input, an
@@ -197,34 +189,38 @@ def cli(context: click.Context, /, config: str | None, log_to: str, **options: A
         configuration = settings.Settings()
     context.obj = configuration
     if context.invoked_subcommand is None:
-        log = Log()
-        if log_to == "stderr":
-            log.to_stderr(only=True)
-        filter.main(configuration, log)
+        filter.main(configuration)
 
 
-def run() -> NoReturn:
+def run(spawned: bool = False) -> NoReturn:
     """Run the command line, and end the process.
 
     No destructor runs: those of stale handles would write what they know into the database.
+
+    Args:
+        spawned: as by spawn(8): what is wrong must not reach Postfix as a reply.
+
+    Raises:
+        ImportError: a module is missing; the entry says so.
     """
     code: object = 1
     _mend_streams()
     try:
-        _run()
+        _run(spawned)
     except SystemExit as end:
         code = end.code or 0
+    except ImportError:
+        raise
     except BaseException:  # noqa: BLE001 - as the interpreter does
         sys.excepthook(*sys.exc_info())
-    finally:
-        for stream in (sys.stdout, sys.stderr):
-            with suppress(OSError):
-                stream.flush()
-        os._exit(code if isinstance(code, int) else 1)
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError):
+            stream.flush()
+    os._exit(code if isinstance(code, int) else 1)
 
 
 def _mend_streams() -> None:
-    """Let what is closed be empty, and what has no letter for a character escape it."""
+    """Replace closed standard streams by /dev/null; escape characters the output encoding lacks."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         stream = getattr(sys, name)
         if stream is None:
@@ -233,9 +229,9 @@ def _mend_streams() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-def _run() -> None:
-    """Run the command line; what is wrong with it must not reach Postfix as a reply."""
-    if not filter.is_spawned():
+def _run(spawned: bool) -> None:
+    """Run the command line; errors are click's to show, or else the log's."""
+    if not spawned:
         cli(prog_name="greylist")
     try:
         sys.exit(cli(prog_name="greylist", standalone_mode=False))

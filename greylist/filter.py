@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import gc
 import os
-import stat
 
 from greylist import settings
 from greylist.answer import Responder
@@ -82,15 +81,16 @@ def serve(responder: Responder, connection: Connection) -> int:
     return status
 
 
-def main(configuration: Settings | None = None, log: Log | None = None) -> NoReturn:
-    """Serve standard input with these settings, or those of the file, and end the process."""
+def main(configuration: Settings | None = None) -> NoReturn:
+    """Serve standard input with these settings, or those of the file, and end the process.
+
+    Raises:
+        ImportError: a module is missing; the entry says so.
+    """
     status = 1
-    _guard_descriptors()
-    if log is None or not log.only_stderr:
-        _take_stderr_off_the_wire()
-    log = log or Log()
+    log = Log()
     if os.isatty(2):
-        log.to_stderr(log.only_stderr)
+        log.to_stderr()
     try:
         configuration = configuration or settings.load()
         configuration.check()
@@ -108,41 +108,12 @@ def main(configuration: Settings | None = None, log: Log | None = None) -> NoRet
         log.fatal(str(error))
     except KeyboardInterrupt:
         status = 130
+    except ImportError:
+        raise
     except Exception as error:  # noqa: BLE001 - under spawn nobody would ever see it
         log.fatal(f"{_place(error)}: {error!r}")
-    finally:
-        # No destructor runs: closing a database that is not ours any more would damage it.
-        os._exit(status)
-
-
-def is_spawned() -> bool:
-    """Return whether standard output and standard error are one socket, as under spawn(8)."""
-    try:
-        return os.path.sameopenfile(1, 2) and stat.S_ISSOCK(os.fstat(2).st_mode)
-    except OSError:  # closed
-        return False
-
-
-def _guard_descriptors() -> None:
-    """Keep 0 to 2 from meaning anything else.
-
-    A closed one would be taken by the next file opened, which may be the database.
-    """
-    null = os.open("/dev/null", os.O_RDWR)
-    while null <= 2:
-        null = os.dup(null)
-    os.close(null)
-
-
-def _take_stderr_off_the_wire() -> None:
-    """Part standard error from standard output.
-
-    spawn(8) makes the policy socket both, and a traceback there would be a broken reply.
-    """
-    if not os.isatty(2) and os.path.sameopenfile(1, 2):
-        null = os.open("/dev/null", os.O_WRONLY)
-        os.dup2(null, 2)
-        os.close(null)
+    # No destructor runs: closing a database that is not ours any more would damage it.
+    os._exit(status)
 
 
 def _place(error: BaseException) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import syslog
+import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -11,57 +13,105 @@ if TYPE_CHECKING:
     from greylist.protocol import Request
     from greylist.settings import Settings
 
-_PLAIN = bytes(code for code in range(0x21, 0x7F))
-"""The bytes that stand for themselves in any log."""
+_SOCKET = "/dev/log"
+
+_PLAIN = bytes(code for code in range(0x21, 0x7F) if chr(code) not in "\\*?[")
+"""The bytes that stand for themselves; a backslash escapes, the others mean more in a pattern."""
 
 
 def quote(value: bytes, limit: int = 512) -> str:
-    """Return a value as it stands in a log line, at most ``limit`` bytes of it.
+    r"""Return a value as it stands in a log line and in a list, at most ``limit`` bytes of it.
 
-    A value with a control byte, white space or invalid UTF-8 is escaped as in Python, so that
-    no value can end a line or pass for a further attribute.
+    quoted :== *(visible character | "\\" | "\x" two hexadecimal digits)
+
+    ``unquote`` returns the value: whatever a client sends, no value ends a line, passes for a
+    further attribute or for another value, or stands for more than itself in a selector.
     """
     value = value[:limit]
     if not value.translate(None, _PLAIN):
         return value.decode("ascii")
-    try:
-        text = value.decode()
-        if text.isprintable() and " " not in text:
-            return text
-    except UnicodeDecodeError:
-        pass
-    return repr(value)[2:-1].replace(" ", "\\x20")
+    return "".join(map(_escaped, value.decode("utf-8", "surrogateescape")))
+
+
+def _escaped(character: str) -> str:
+    """Return a character as it is quoted; a byte that is no UTF-8 is a surrogate here."""
+    if character == "\\":
+        return "\\\\"
+    if character.isprintable() and character not in " *?[":
+        return character
+    return "".join(f"\\x{byte:02x}" for byte in character.encode("utf-8", "surrogateescape"))
+
+
+def unquote(text: bytes) -> bytes:
+    """Return the value that ``quote`` shows as this text, in UTF-8.
+
+    A backslash that begins no escape stands for itself, as a person may type it.
+    """
+    if b"\\" not in text:
+        return text
+    first, *parts = text.split(b"\\")
+    value, at = first, 0
+    while at < len(parts):
+        part = parts[at]
+        if not part and at + 1 < len(parts):  # two in a row
+            at += 1
+            value += b"\\" + parts[at]
+        else:
+            value += _byte(part)
+        at += 1
+    return value
+
+
+def _byte(part: bytes) -> bytes:
+    """Return what a backslash and this text stand for."""
+    digits = part[1:3]
+    if part[:1] == b"x" and len(digits) == 2 and not digits.strip(b"0123456789abcdefABCDEF"):
+        return bytes([int(digits, 16)]) + part[3:]
+    return b"\\" + part
 
 
 class Log:
-    """Where the filter's lines go: syslog, and standard error for a person who watches."""
+    """Where the lines go: syslog, standard error or a file, and a person's terminal as well.
 
-    __slots__ = ("_echo", "facility", "only_stderr", "quiet", "verbose")
+    A warning that no syslog daemon takes goes to standard error.
+    """
+
+    __slots__ = ("_echo", "_name", "_target", "facility", "quiet", "verbose")
 
     def __init__(self) -> None:
         self.facility = "mail"
         self.verbose = 0
         self.quiet = False
-        self.only_stderr = False
+        self._target = "syslog"
+        self._name = "greylist"
         self._echo = False
-        syslog.openlog("greylist", syslog.LOG_PID, syslog.LOG_MAIL)
+        self._open()
 
     def configure(self, settings: Settings) -> None:
         """Log where and how much these settings say, from now on."""
         self.verbose = settings.verbose
         self.quiet = settings.quiet
+        self._name = settings.syslog_name
+        self._target = settings.log
         self.use(settings.syslog_facility)
+        if self._target == "stderr" and _is_null(2):
+            self._target = "syslog"
+            self.warning("log = stderr, but standard error is the policy socket: logging to syslog")
 
     def use(self, facility: str) -> None:
         """Log to this facility from now on."""
         self.facility = facility
-        code = getattr(syslog, f"LOG_{facility.upper()}")
-        syslog.openlog("greylist", syslog.LOG_PID, code)
+        self._open()
+
+    def _open(self) -> None:
+        code = getattr(syslog, f"LOG_{self.facility.upper()}")
+        syslog.openlog(self._name, syslog.LOG_PID, code)
 
     def to_stderr(self, only: bool = False) -> None:
         """Log to standard error too, or to nowhere else."""
         self._echo = True
-        self.only_stderr = only
+        if only:
+            self._target = "stderr"
 
     def info(self, text: str) -> None:
         """Log what an administrator may want to know."""
@@ -76,10 +126,14 @@ class Log:
         self._write(syslog.LOG_ERR, "fatal: " + _one_line(text))
 
     def _write(self, priority: int, text: str) -> None:
-        if not self.only_stderr:
+        echo = self._echo or self._target == "stderr"
+        if self._target == "syslog":
             syslog.syslog(priority, text)
-        if self._echo:
-            print(f"greylist: {text}", file=sys.stderr, flush=True)  # noqa: T201
+            echo = echo or (priority != syslog.LOG_INFO and not os.path.exists(_SOCKET))
+        elif self._target != "stderr":
+            _append(self._target, f"{self._name}[{os.getpid()}]: {text}")
+        if echo and sys.stderr:  # none where it was closed at the start
+            print(f"{self._name}: {text}", file=sys.stderr, flush=True)  # noqa: T201
 
     def decision(self, request: Request, decision: Decision) -> None:
         """Log a decision in postgrey's form."""
@@ -103,9 +157,40 @@ class Log:
             count = decision.stored.rpartition(b"/")[2].decode()
             self.info(f"{name}: {stored}, age {decision.age}, count {count}")
         elif decision.key:
-            self.info(f"whitelisted: {quote(decision.key, 2048)} as {quote(decision.found)}")
+            self.info(f"whitelisted: {quote(decision.key, 2048)} as {line(decision.found)}")
         if self.verbose > 1:
             self.info(f"Action: {decision.action.decode(errors='backslashreplace')}")
+
+
+def _append(path: str, text: str) -> None:
+    """Add a line to a file, which is opened for each so that it can be rotated at any time.
+
+    Where it cannot be written, the line goes to syslog.
+    """
+    now = time.localtime()
+    zone = time.strftime("%z", now)
+    stamp = f"{time.strftime('%Y-%m-%dT%H:%M:%S', now)}{zone[:3]}:{zone[3:]}"
+    entry = f"{stamp} {os.uname().nodename} {text}\n".encode(errors="backslashreplace")
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    try:
+        descriptor = os.open(path, flags, 0o640)
+        try:
+            os.write(descriptor, entry)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        syslog.syslog(syslog.LOG_WARNING, f"warning: cannot log to {path}: {error.strerror}")
+        syslog.syslog(syslog.LOG_INFO, text)
+
+
+def _is_null(descriptor: int) -> bool:
+    """Return whether what is written to a descriptor goes nowhere."""
+    return os.fstat(descriptor).st_rdev == os.stat("/dev/null").st_rdev
+
+
+def line(value: bytes) -> str:
+    """Return a line of an administrator's own file as it stands there, if it can be printed."""
+    return _one_line(value.decode(errors="backslashreplace"))
 
 
 def _one_line(text: str) -> str:

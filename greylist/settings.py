@@ -15,7 +15,13 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+_REPLY_MAX = 400
+"""Characters of a reply: with its codes and what stands for a domain, the line of a reply has 512
+at most (RFC 5321, section 4.5.3.1.5)."""
+
 DEFAULT_PATH = "/etc/postfix/greylist.cf"
+
+_NAME = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_/"
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
@@ -132,8 +138,22 @@ def _paths(text: str) -> tuple[str, ...]:
     return tuple(_path(path) for path in text.replace(",", " ").split())
 
 
+def _log(text: str) -> str:
+    if text in {"syslog", "stderr"}:
+        return text
+    if not text.startswith("/") or not text.isprintable():
+        raise SettingsError(f"{text!r} is neither syslog, stderr nor an absolute path")
+    return text
+
+
+def _syslog_name(text: str) -> str:
+    if not text or len(text) > 32 or text.strip(_NAME):
+        raise SettingsError(f"{text!r} is not a name for syslog: use letters, digits, -, _ and /")
+    return text
+
+
 def _hostname(text: str) -> str:
-    if not text.isascii() or len(text.split()) > 1:
+    if not (text.isascii() and text.isprintable()) or " " in text:
         raise SettingsError(f"{text!r} is not a host name")
     return text or os.uname().nodename
 
@@ -151,8 +171,10 @@ def _level(text: str) -> int:
 
 
 def _reply_text(text: str) -> str:
-    if not text or not text.isprintable():
-        raise SettingsError(f"{text!r} is not a line of printable text")
+    if not text or not (text.isascii() and text.isprintable()):
+        raise SettingsError(f"{text!r} is not a line of printable ASCII (RFC 5321, section 4.2)")
+    if len(text) > _REPLY_MAX:
+        raise SettingsError(f"the text has {len(text)} characters: use {_REPLY_MAX} at most")
     if text[0].isdigit() and not _is_deferring(text.split(maxsplit=1)[0]):
         raise SettingsError(f"{text!r} begins with a code other than 4.N.N (RFC 3463)")
     return text
@@ -232,6 +254,10 @@ SETTINGS = (
     Setting("lock_timeout", "5s", _lock_time,
             "How long a request waits for the database's lock before the filter hangs up. "
             "Keep it below the time-out in main.cf."),
+    Setting("log", "syslog", _log,
+            "Where to log: syslog, stderr, or the path of a file."),
+    Setting("syslog_name", "greylist", _syslog_name,
+            "The name in the log lines; with postgrey, tools for its lines read them."),
     Setting("syslog_facility", "mail", _facility,
             "The syslog facility to log to."),
     Setting("verbose", "0", _level,
@@ -273,6 +299,8 @@ class Settings:
     delay: int
     durable: bool
     lock_timeout: int
+    log: str
+    syslog_name: str
     syslog_facility: str
     verbose: int
     quiet: bool

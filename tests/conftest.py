@@ -15,6 +15,9 @@ from typing import TYPE_CHECKING
 import pytest
 from berkeley import open_store
 from readable import as_root, can_be_root
+from settled import write
+
+from greylist import watched_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,7 +54,7 @@ class Place:
 
     def configure(self, **settings: str) -> None:
         settings = {"database": self.database, "whitelist": self.whitelist, **settings}
-        self.config.write_text("".join(f"{name} = {value}\n" for name, value in settings.items()))
+        write(self.config, "".join(f"{name} = {value}\n" for name, value in settings.items()))
 
     @property
     def environment(self) -> dict[str, str]:
@@ -99,6 +102,13 @@ class Place:
 
         store.transact(shift)
         store.close()
+
+
+@pytest.fixture
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have an edit of a file count from the next look on, and every request take a look."""
+    monkeypatch.setattr(watched_file, "LOOK_EVERY", 0)
+    monkeypatch.setattr(watched_file, "SETTLED", 0)
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Self
 
 from readable import as_root, can_be_root, install
+from settled import write
 
 ROOT = Path(__file__).parent.parent
 
@@ -136,7 +137,7 @@ class Postfix:
         """Write the filter's settings; filters that start from now on read them."""
         settings = {"database": self.database, "whitelist": self.whitelist, **settings}
         lines = [f"{name} = {value}\n" for name, value in settings.items()]
-        (self.directory / "greylist.cf").write_text("".join(lines))
+        write(self.directory / "greylist.cf", "".join(lines))
 
     def _postfix_files(self, main: dict[str, str]) -> None:
         etc = self.directory / "etc"

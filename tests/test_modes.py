@@ -9,6 +9,7 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
+from settled import write
 
 from greylist import settings
 from greylist.answer import Responder
@@ -52,7 +53,7 @@ class Site:
     def write(self, text: str = "") -> None:
         """Write the settings file, with these further lines."""
         database = f"database = {self.data}/greylist.db\nwhitelist = {self.directory}/no\n"
-        self.config.write_text(database + text)
+        write(self.config, database + text)
 
     def filter(self) -> Responder:
         """Return a filter with the settings of the file."""
@@ -60,7 +61,7 @@ class Site:
 
 
 @pytest.fixture
-def site(tmp_path):
+def site(tmp_path, at_once):
     found = Site(tmp_path)
     found.write()
     return found
@@ -189,7 +190,7 @@ def test_a_list_that_is_not_there(site):
 def test_a_list_outlasts_an_edit_of_the_settings(site):
     """A list that cannot be read any more stays as it was, whatever else is edited."""
     whitelist = site.directory / "no"
-    whitelist.write_text("^192\\.0\\.2\\.1/\n")
+    write(whitelist, "^192\\.0\\.2\\.1/\n")
     site.write()
     filter = site.filter()
     assert filter.answer(REQUEST) == PASS

@@ -92,9 +92,9 @@ def test_bad_times(text):
         ("verbose = 4", "verbose: '4' is out of range"),
         ("lock_timeout = 0", "lock_timeout: '0' is out of range"),
         ("syslog_facility = post", "syslog_facility: unknown syslog facility 'post'"),
-        ("reply =", "reply: '' is not a line of printable text"),
-        ("reply = a\x00b", "is not a line of printable text"),
-        (b"reply = a\xffb", "is not a line of printable text"),
+        ("reply =", "reply: '' is not a line of printable ASCII"),
+        ("reply = a\x00b", "is not a line of printable ASCII"),
+        (b"reply = a\xffb", "is not a line of printable ASCII"),
         (b"\xff\xfe = 1", "unknown setting"),
     ],
 )

@@ -8,6 +8,7 @@ import sys
 
 import pytest
 from conftest import DEFERRED, SCRIPT, request
+from settled import write
 from valkey_server import ValkeyServer
 
 FORBIDDEN = {
@@ -55,7 +56,7 @@ def loaded(place):
 
 def test_modules(place):
     """A filter loads C modules, and nothing dear."""
-    place.whitelist.write_bytes(b"^(10|172)\\.\n")
+    write(place.whitelist, b"^(10|172)\\.\n")
     modules = loaded(place)
     assert "re2._re2" in modules
     assert modules & FORBIDDEN == set()
@@ -66,7 +67,7 @@ def test_modules(place):
 )
 def test_without_re2(place, text):
     """A filter does without RE2 while no line that needs it is in question."""
-    place.whitelist.write_bytes(text)
+    write(place.whitelist, text)
     assert loaded(place) & (FORBIDDEN | {"re2._re2"}) == set()
 
 

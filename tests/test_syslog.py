@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from conftest import request
+from settled import write
 
 MAIL, LOCAL3 = 2 << 3, 19 << 3
 ERR, WARNING, INFO = 3, 4, 6
@@ -21,7 +22,7 @@ def parse(line):
 
 def test_decisions(syslog, place):
     """One line a decision, at mail.info, in postgrey's form."""
-    place.whitelist.write_bytes(b"^10\\.\n")
+    write(place.whitelist, b"^10\\.\n")
     data = request() + request() + request(client_address="10.0.0.1", sender="", queue_id="4F1A")
     rest = "client_name=mail.example.com, client_address=192.0.2.1, sender=sender@example.com"
     rest += ", recipient=recipient@example.org"

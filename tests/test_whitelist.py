@@ -103,7 +103,7 @@ class Watched:
 
 
 @pytest.fixture
-def watched(tmp_path):
+def watched(tmp_path, at_once):
     return Watched(tmp_path / "nogreylist")
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
-from greylist import policy
+from greylist import log, policy
 from greylist.answer import Responder
 from greylist.commands import output
 from greylist.commands.logs.pasted import Pasted, attempts
@@ -193,7 +193,7 @@ def _place(line: bytes) -> str:
     """Return where a whitelist's line stands."""
     if not isinstance(line, Line):
         return ""
-    return f"{line.path}:{line.number}: {output.text(line)}"
+    return f"{line.path}:{line.number}: {log.line(line)}"
 
 
 def show(explanation: Explanation, settings: Settings) -> None:

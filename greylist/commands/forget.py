@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from greylist.commands import output
-from greylist.commands.entry import Entry, entries
+from greylist.commands.entry import Entry, entries, entry_of
 from greylist.commands.list import show
 from greylist.commands.selection import Selection, selectors
 from greylist.commands.session import apply, opened, walk
@@ -46,15 +46,27 @@ def command(
     selection = Selection(**selectors)
     if not selection:
         raise click.UsageError("say what to forget: PATTERN or an option; see --help")
+    now = int(time.time())
     with opened(settings) as store:
-        chosen = choose(store, settings, selection, int(time.time()))
+        chosen = choose(store, settings, selection, now)
         if dry_run:
             show(chosen, as_json)
             return
         if len(chosen) > LARGE and not yes:
             _ask(len(chosen))
         keys = (entry.key for entry in output.progress(chosen, "Forgetting", len(chosen)))
-        number = sum(map(len, apply(store, keys, _delete, bytes)))
+        test = selection.test(now, settings)
+
+        def forget(entries: Entries, key: bytes) -> bool:
+            """Delete an entry, unless it has changed meanwhile and is not meant any more."""
+            value = entries.get(key)
+            entry = value and entry_of(key, value, settings, now)
+            if not entry or not test(entry):
+                return False
+            entries.delete(key)
+            return True
+
+        number = sum(sum(deleted) for deleted in apply(store, keys, forget, bytes))
     if as_json:
         output.print_json({"forgotten": number})
     else:
@@ -79,7 +91,3 @@ def _ask(number: int) -> None:
     if not sys.stdin.isatty():
         raise click.UsageError(f"{number} entries match: give --yes to forget them all")
     click.confirm(f"Forget {number} entries?", abort=True, err=True)
-
-
-def _delete(entries: Entries, key: bytes) -> None:
-    entries.delete(key)

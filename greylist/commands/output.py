@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import sys
 import time
 from typing import TYPE_CHECKING
@@ -46,31 +45,8 @@ def print_json(value: object) -> None:
 
 
 def text(value: bytes) -> str:
-    """Return an address for people; what is not plain text is escaped as in Python."""
+    """Return an address for people; ``greylist.log.unquote`` reads it back."""
     return quote(value, 4096)
-
-
-_ESCAPE = re.compile(rb"\\(?:x([0-9a-f]{2})|([\\'\"nrt]))")
-_ESCAPED = {b"n": b"\n", b"r": b"\r", b"t": b"\t"}
-
-
-def untext(value: bytes) -> bytes:
-    """Return the address for which this text stands, as ``text`` or a log line has it.
-
-    A backslash stands for itself in a text in which nothing had to be escaped.
-    """
-
-    def byte(found: re.Match[bytes]) -> bytes:
-        code, letter = found.groups()
-        return bytes.fromhex(code.decode()) if code else _ESCAPED.get(letter, letter)
-
-    return _ESCAPE.sub(byte, value) if b"\\x" in value else value
-
-
-def line(value: bytes) -> str:
-    """Return a line of a file for people; one that is not plain text is escaped as in Python."""
-    shown = value.decode(errors="backslashreplace")
-    return shown if shown.isprintable() else text(value)
 
 
 def plain(value: bytes) -> str:

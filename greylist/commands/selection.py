@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
-from greylist.commands import output
 from greylist.commands.entry import STATES
+from greylist.log import unquote
 from greylist.sender import normalize
 from greylist.settings import SettingsError, parse_time
 from greylist.triplet import stands_for
@@ -81,14 +81,26 @@ class Selection(NamedTuple):
         return lambda entry: all(test(entry) for test in tests)
 
 
+_ESCAPE = re.compile(rb"\\\\|\\x[0-9a-fA-F]{2}")
+
+
+def _literal(escape: re.Match[bytes]) -> bytes:
+    """Return a glob that matches the one character for which an escape stands."""
+    character = unquote(escape[0])
+    return b"[%s]" % character if character in b"*?[" else character
+
+
 def glob_test(pattern: str) -> Test:
     """Return whether a text matches a shell's pattern; upper and lower case are the same.
 
-    ``<>`` stands for the null sender, and ``\\xHH`` for a byte, as list shows it. Without ``*``,
-    ``?`` or ``[`` the whole text must match, or be the clipped form of the pattern.
+    ``<>`` stands for the null sender. What list or the log shows matches just what it shows:
+    escaped characters stand for themselves. Without ``*``, ``?`` or ``[`` the whole text must
+    match, or be the clipped form of the pattern.
     """
-    address = b"" if pattern == "<>" else output.untext(os.fsencode(pattern))
-    translated = fnmatch.translate(os.fsdecode(address)).encode("utf-8", "surrogateescape")
+    written = b"" if pattern == "<>" else os.fsencode(pattern)
+    address = unquote(written)
+    glob = os.fsdecode(_ESCAPE.sub(_literal, written))
+    translated = fnmatch.translate(glob).encode("utf-8", "surrogateescape")
     match = re.compile(translated, re.IGNORECASE | re.DOTALL).match
     forms = {address, normalize(address)}
     return lambda text: match(text) or any(stands_for(text, form) for form in forms)

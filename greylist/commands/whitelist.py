@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
+from greylist import log
 from greylist.commands import output
 from greylist.commands.logs.attempts import mynetworks_option, read_mail
 from greylist.commands.session import kept
@@ -162,7 +163,7 @@ def show(mail: Mail, found: list[Use]) -> None:
             "-" if use.matches is None else use.matches,
             output.local_time(use.last) if use.last else "never" if use.matches == 0 else "",
             f"{use.path}:{use.number}",
-            output.line(use.text),
+            log.line(use.text),
         ]
         for use in found
     ]

@@ -10,6 +10,7 @@ import tempfile
 from pathlib import Path
 
 from click.testing import CliRunner
+from settled import write
 
 from greylist import settings as settings_module
 from greylist.cli import cli
@@ -35,14 +36,14 @@ class Host:
         self.database = path / "db" / "greylist.db"
         self.database.parent.mkdir(mode=0o700)
         self.whitelist = path / "nogreylist"
-        self.whitelist.write_text("# nobody\n")
+        write(self.whitelist, "# nobody\n")
         self.config = path / "greylist.cf"
         self.configure()
 
     def configure(self, *lines):
         """Write the settings' file anew, with these lines added."""
         text = [f"database = {self.database}", f"whitelist = {self.whitelist}", *lines]
-        self.config.write_text("\n".join(text) + "\n")
+        write(self.config, "\n".join(text) + "\n")
 
     @property
     def settings(self):

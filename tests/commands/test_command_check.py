@@ -12,6 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner
+from settled import write
 
 from greylist.cli import cli
 from greylist.commands.check.whitelist import complaints
@@ -237,7 +238,7 @@ def test_a_line_that_does_nothing_or_too_much(pattern, expected):
 
 def test_the_whitelist_is_read_line_by_line(sound):
     """Bad patterns are errors with their line; duplicates are named with both lines."""
-    sound.whitelist.write_text("# fine\n@example\\.com/\n(\n\n@example\\.com/\n")
+    write(sound.whitelist, "# fine\n@example\\.com/\n(\n\n@example\\.com/\n")
     found = findings(sound, 1)
     assert found[0].startswith(f"error whitelist: {sound.whitelist}:3: ")
     assert "nogreylist:5: @example\\.com/: the same as line 2" in found[1]
@@ -345,7 +346,7 @@ def test_postgrey_lists_are_looked_at(sound):
 
 def test_attributes_are_looked_at(sound):
     """A line about an attribute that matches whatever it is whitelists everybody."""
-    sound.whitelist.write_text("sender=.*\nclient_address=192.0.2.0/24\nclient_name=^mail\n")
+    write(sound.whitelist, "sender=.*\nclient_address=192.0.2.0/24\nclient_name=^mail\n")
     assert ["1: sender=.*: matches everybody" in line for line in findings(sound, 0)] == [True]
 
 

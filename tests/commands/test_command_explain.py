@@ -6,6 +6,7 @@ import json
 import re
 
 import pytest
+from settled import write
 
 from greylist.log import quote
 
@@ -91,7 +92,7 @@ def test_an_early_retry_is_told_when_it_passes(host):
 
 def test_the_whitelist_line_that_matched_is_named(host):
     """File, line number and text of the pattern, and that the database was not asked."""
-    host.whitelist.write_text("# friends\n\n@example\\.com/\n")
+    write(host.whitelist, "# friends\n\n@example\\.com/\n")
     result = explained(host, *ASKED)
     assert result["verdict"] == "pass"
     assert result["whitelist"] == f"{host.whitelist}:3: @example\\.com/"

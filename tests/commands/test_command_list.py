@@ -12,8 +12,10 @@ from unittest import mock
 
 import pytest
 
+from greylist.commands import forget
 from greylist.commands.output import duration, size
 from greylist.commands.selection import client_test, glob_test
+from greylist.log import quote
 from greylist.settings import Settings
 from greylist.store import StoreError
 from greylist.store.berkeley.locks import CommandLock
@@ -49,7 +51,7 @@ def test_list_shows_every_triplet_aligned_and_escaped(stocked):
     }
     assert "<>" in lines[2]
     assert "passed" in lines[2]
-    assert "\\xff\\n@example.net" in lines[3]
+    assert "\\xff\\x0a@example.net" in lines[3]
 
 
 @pytest.mark.parametrize(
@@ -208,14 +210,42 @@ def test_an_empty_selector_selects_nothing(stocked, option):
 
 def test_a_text_that_is_shown_can_be_looked_for(stocked):
     """What list shows of an odd address is a pattern that finds it, and JSON has it as it is."""
-    assert stocked.run("list", "\\xff\\n@example.net").stdout.count("\\xff") == 1
+    assert stocked.run("list", "\\xff\\x0a@example.net").stdout.count("\\xff") == 1
     comma = b'192.0.2.0/"a b, c"@example.com/b@example.org'
     stocked.put({comma: b"%d/0/0" % NOW})
     found = json.loads(stocked.run("list", '"a\\x20b,\\x20c"@example.com', "--json").stdout)
     assert found["sender"] == '"a b, c"@example.com'
     quoted = rb'"a\"b"@example.com'
     stocked.put({b"192.0.2.0/" + quoted + b"/b@example.org": b"%d/0/0" % NOW})
-    assert stocked.run("list", "--sender", quoted.decode()).stdout.count(quoted.decode()) == 1
+    shown = r'"a\\"b"@example.com'
+    for text in (quoted.decode(), shown):
+        assert stocked.run("list", "--sender", text).stdout.count(shown) == 1
+
+
+def test_what_is_shown_is_all_that_is_meant(host):
+    """A sender that looks like a pattern, or like another one escaped, is selected alone."""
+    senders = (rb"a\x41b", b"aab", b"*", b"a*b", b"a?b", b"[ab]", rb"a\b", b"a\xffb")
+    keys = {b"192.0.2.0/%s@example.com/b@example.org" % sender: sender for sender in senders}
+    for key in keys:
+        host.put(dict.fromkeys(keys, b"%d/0/0" % NOW))
+        shown = quote(key.split(b"/")[1])
+        host.run("forget", "--sender", shown)
+        assert set(keys) - set(host.all()) == {key}, shown
+
+
+def test_an_entry_that_changes_meanwhile_is_not_forgotten(host, monkeypatch):
+    """What does not match any more when it is to be deleted is kept."""
+    host.put({WAITING: b"%d/0/0" % (NOW - 500)})
+    chosen = forget.choose
+
+    def slowly(*args, **options):
+        found = chosen(*args, **options)
+        host.put({WAITING: b"%d/%d/1" % (NOW - 500, NOW)})
+        return found
+
+    monkeypatch.setattr(forget, "choose", slowly)
+    assert host.run("forget", "--state", "waiting").stdout == "0 forgotten.\n"
+    assert WAITING in host.all()
 
 
 def test_a_time_beyond_all_clocks(host):

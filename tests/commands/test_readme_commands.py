@@ -9,6 +9,7 @@ import time
 
 import pytest
 from dns_server import Zones, serving
+from settled import write
 
 from greylist.cli import COMMANDS
 
@@ -60,9 +61,10 @@ def busy(program):
 
 def furnish(host, program):
     """Put a bit of everything on a host; return it, and README's names of its files."""
-    host.whitelist.write_text(
+    write(
+        host.whitelist,
         "# One regular expression a line, on client_address/sender/recipient.\n"
-        "/postmaster@\n@example\\.edu/\nfriend.example.com # always late\n"
+        "/postmaster@\n@example\\.edu/\nfriend.example.com # always late\n",
     )
     now = int(time.time())
     host.put(

@@ -18,6 +18,7 @@ from greylist.store.berkeley.quarantine import copies
 from greylist.store.berkeley.rebuild import prepare
 from greylist.store.berkeley.record import SIZE, Record
 from tests.berkeley import RULES, open_store
+from tests.settled import write
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -66,7 +67,7 @@ class House:
             "syslog_facility": "local7",
             **settings,
         }
-        self.config.write_text("".join(f"{name} = {value}\n" for name, value in settings.items()))
+        write(self.config, "".join(f"{name} = {value}\n" for name, value in settings.items()))
 
     def store(self, timeout: float = 30, log: Log | None = None, **options) -> BerkeleyStore:
         """Return the store, opened by this process."""

@@ -6,6 +6,7 @@ import re
 import time
 from typing import TYPE_CHECKING
 
+from greylist import log
 from greylist.commands import output
 from greylist.commands.check.report import Finding
 from greylist.commands.session import kept
@@ -107,7 +108,7 @@ def _lines(subject: str, path: str, text: bytes, form: Form) -> Findings:
             found = complaints(*parsed)
         seen.setdefault(parsed, number)
         for words, remedy in found:
-            place = f"{path}:{number}: {output.line(line.strip()[:80])}"
+            place = f"{path}:{number}: {log.line(line.strip()[:80])}"
             yield Finding("warning", subject, f"{place}: {words}", remedy)
 
 

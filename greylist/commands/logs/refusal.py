@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
-from greylist.commands.output import untext
+from greylist import log
 
 if TYPE_CHECKING:
     from greylist.protocol import Request
@@ -161,7 +161,7 @@ def decision(text: bytes) -> Request | None:
     """Return the request behind a decision that greylist or postgrey logged, or nothing."""
     if not _DECISION.search(text[:_MOST]):
         return None
-    attributes = {name: untext(value) for name, value in _ATTRIBUTE.findall(text[:_MOST])}
+    attributes = {name: log.unquote(value) for name, value in _ATTRIBUTE.findall(text[:_MOST])}
     if b"client_address" in attributes:  # postgrey may have the network: 192.0.2.1/32
         attributes[b"client_address"] = attributes[b"client_address"].partition(b"/")[0]
     return {b"request": b"smtpd_access_policy", **attributes}
