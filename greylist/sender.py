@@ -30,6 +30,9 @@ _SEPARATORS = (b"-", b"_", b"+", b"=", b".")
 _WORDS = (b"bounces", b"bounce", b"returns", b"return", b"owner", b"verp")
 """Words behind which a machine puts what it needs when the mail comes back."""
 
+_PEOPLES = (b"returns", b"return", b"owner")
+"""Those that people use as well."""
+
 
 def normalize(sender: bytes) -> bytes:
     """Return a sender's address in lower case, without what a machine changes mail by mail."""
@@ -87,9 +90,9 @@ def _barracuda(local: bytes, domain: bytes) -> bytes:
 
 
 def _sparkpost(local: bytes, domain: bytes) -> bytes:
-    """Leave out five digits of a day and eight characters; the customer's number follows."""
+    """Leave out five digits of a day and a key of eight or so; the customer's number follows."""
     tag, _, customer = local[8:].partition(b"=")
-    return b"msprvs1=#=" + customer if len(tag) == 13 and tag[:5].isdigit() else local
+    return b"msprvs1=#=" + customer if 10 <= len(tag) <= 16 and tag[:5].isdigit() else local
 
 
 def _srs0(local: bytes, domain: bytes) -> bytes:
@@ -127,8 +130,8 @@ def _verp(local: bytes) -> bytes:
         before, found, after = local.partition(word)
         if not found or before[-1:].isalnum() or after[:1] not in _SEPARATORS:
             continue
-        if after[:1] == b"." and not word.startswith(b"bounce"):
-            continue  # tax.return.1999, a person's
+        if after[:1] == b"." and word in _PEOPLES:
+            continue  # tax.return.1999, mike.owner.1975
         if before.endswith(b"+") and len(before) > 1:
             return before[:-1]  # list+bounces-MESSAGE-user=host, as mlmmj writes it
         if after.startswith(b"+"):

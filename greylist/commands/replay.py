@@ -65,10 +65,7 @@ def command(  # noqa: PLR0913, PLR0917 - click gives each option a parameter
     """
     others = [configure(compare, {})] if compare else []
     mail = read_mail(logs, mynetworks)
-    if not mail.attempts:
-        left_out = f" Left out: {words}." if (words := _left_out(mail)) else ""
-        click.echo(f"There is no mail from outside in the logs.{left_out}", err=True)
-        raise click.exceptions.Exit(1)
+    mail.require()
     found = deliveries(mail.attempts)
     outcomes = [_play(found, configuration) for configuration in (settings, *others)]
     if as_json:
@@ -88,18 +85,12 @@ def _name(settings: Settings) -> str:
     return os.path.basename(settings.path) if settings.path else "defaults"
 
 
-def _left_out(mail: Mail) -> str:
-    """Return how many attempts were not looked at, and why; empty if all were."""
-    kinds = ((mail.own, "from this machine and mynetworks"), (mail.logins, "with a login"))
-    return ", ".join(f"{number} {words}" for number, words in kinds if number)
-
-
 def show(mail: Mail, number: int, outcomes: dict[str, Outcome], top: int) -> None:
     """Print outcomes side by side."""
     first, last = (output.local_time(mail.attempts[place].time) for place in (0, -1))
     click.echo(f"{first} to {last}: {len(mail.attempts)} attempts, {number} deliveries")
-    if words := _left_out(mail):
-        click.echo(f"left out: {words}")
+    if mail.left_out:
+        click.echo(f"left out: {mail.left_out}")
     click.echo()
     columns = list(outcomes.values())
     rows: list[list[object]] = [

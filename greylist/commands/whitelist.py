@@ -72,9 +72,7 @@ def command(
       greylist whitelist --unused /var/log/mail.log*
     """
     mail = read_mail(logs, mynetworks)
-    if not mail.attempts:
-        click.echo("There is no mail from outside in the logs.", err=True)
-        raise click.exceptions.Exit(1)
+    mail.require()
     lists = [
         (path, form, text) for path, form in _lists(settings) if (text := _read(settings, path))
     ]
@@ -155,6 +153,8 @@ def show(mail: Mail, found: list[Use]) -> None:
     """Print how lines were used."""
     first, last = (output.local_time(mail.attempts[place].time) for place in (0, -1))
     click.echo(f"{first} to {last}: {len(mail.attempts)} attempts")
+    if mail.left_out:
+        click.echo(f"left out: {mail.left_out}")
     if not found:
         return
     click.echo()

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import subprocess
 import sys
 
+import hypothesis
 import pytest
 from click.testing import CliRunner
 from dns_server import BROKEN, SILENT, Zones, serving
+from hypothesis import given
+from hypothesis import strategies as st
 
 from commands.mailhost import SCRIPT
 from greylist.cli import cli
+from greylist.commands.spf.networks import SpfError
+from greylist.commands.spf.record import parse
 from greylist.whitelist.postgrey import client_rule
 from greylist.whitelist.whitelist import Patterns
 
@@ -194,6 +200,20 @@ def test_refused(zones, record, words):
     said = refused(zones, "example.com", timeout="0.3" if "silent" in record else "10")
     assert words in said
     assert said.startswith("Error: ")
+
+
+@hypothesis.settings(deadline=None)
+@given(
+    st.lists(
+        st.sampled_from(["ip4", "ip6", "a", "mx", "include", "all", "redirect", "exp", ":", "=",
+                         "/", "//", "192.0.2.1", "2001:db8::", "9" * 5000, "%{i}", " ", "-", "é"])
+        | st.text(max_size=3)
+    ).map("".join)
+)  # fmt: skip
+def test_any_record(text):
+    """Any text is a record, or what is wrong with it is said."""
+    with contextlib.suppress(SpfError):
+        parse("v=spf1 " + text)
 
 
 def test_two_records(zones):

@@ -90,7 +90,8 @@ def test_table(host, log):
     host.whitelist.write_text("# list\nrecipient=^carl@\n@nobody/\nsize=0\n")
     shown = host.run("whitelist", log).stdout.splitlines()
     assert shown[0].endswith(": 5 attempts")
-    rows = [line.split() for line in shown[2:]]
+    assert shown[1] == "left out: 1 from this machine and mynetworks"
+    rows = [line.split() for line in shown[3:]]
     where = str(host.whitelist)
     assert rows[0] == ["MATCHES", "LAST", "WHERE", "LINE"]
     assert rows[1] == ["1", "2026-11-02", "10:11:40", f"{where}:2", "recipient=^carl@"]
@@ -105,7 +106,7 @@ def test_table(host, log):
 def test_no_line(host, log):
     """A list without lines has no table."""
     host.whitelist.write_text("# nobody\n")
-    assert host.run("whitelist", log).stdout.count("\n") == 1
+    assert host.run("whitelist", log).stdout.count("\n") == 2
 
 
 def test_no_mail(host):

@@ -38,6 +38,19 @@ class Mail(NamedTuple):
     lines: int
     unread: int
 
+    @property
+    def left_out(self) -> str:
+        """How many attempts were not looked at, and why; empty if all were."""
+        kinds = ((self.own, "from this machine and mynetworks"), (self.logins, "with a login"))
+        return ", ".join(f"{number} {words}" for number, words in kinds if number)
+
+    def require(self) -> None:
+        """End the command with status 1, saying so, if there are no attempts."""
+        if not self.attempts:
+            left_out = f" Left out: {self.left_out}." if self.left_out else ""
+            click.echo(f"There is no mail from outside in the logs.{left_out}", err=True)
+            raise click.exceptions.Exit(1)
+
 
 def mynetworks_option(function: F) -> F:
     """Add ``--mynetworks`` to a command that reads logs."""

@@ -13,8 +13,9 @@ from typing import NamedTuple
 
 from greylist.commands.spf.networks import Network, SpfError
 
+_LENGTHS = r"((?:/\d{1,3})?(?://\d{1,3})?)"
 _MODIFIER = re.compile(r"([a-z][a-z0-9._-]*)=(.*)", re.IGNORECASE)
-_DIRECTIVE = re.compile(r"([-+?~]?)([a-z0-9]+)(?::(.+?))?((?:/\d+)?(?://\d+)?)", re.IGNORECASE)
+_DIRECTIVE = re.compile(r"([-+?~]?)([a-z0-9]+)(?::(.+?))?" + _LENGTHS, re.IGNORECASE)
 _ADDRESS = re.compile(r"([-+?~]?)(ip4|ip6):([0-9a-f.:]+(?:/\d+)?)", re.IGNORECASE)
 _NAME = re.compile(r"(?=.{1,253}\Z)(?:[a-z0-9_-]{1,63}\.)*(?:[a-z0-9_-]{1,63})\.?", re.IGNORECASE)
 
