@@ -211,6 +211,8 @@ def run(spawned: bool = False) -> NoReturn:
         code = end.code or 0
     except ImportError:
         raise
+    except KeyboardInterrupt:
+        code = 130
     except BaseException:  # noqa: BLE001 - as the interpreter does
         sys.excepthook(*sys.exc_info())
     for stream in (sys.stdout, sys.stderr):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import socket
 import subprocess
 
@@ -153,3 +154,28 @@ def test_both_outputs_on_one_socket(place, arguments, status):
     with ours, theirs:
         done = place.start(*arguments, stdin=subprocess.DEVNULL, stdout=theirs, stderr=theirs)
         assert done.wait(30) == status
+
+
+@pytest.mark.skipif(not shutil.which("strace"), reason="needs strace")
+@pytest.mark.parametrize("arguments", [["list"], ["check"], []], ids=["list", "check", "filter"])
+def test_interrupted_while_it_starts(place, arguments):
+    """Control-C is no traceback, whatever is being imported then."""
+    place.run(data=request())
+    trace = place.directory / "trace"
+
+    def run(*options: str) -> subprocess.CompletedProcess:
+        return subprocess.run(
+            ["strace", "-qq", "-o", trace, "-e", "trace=openat", *options, SCRIPT, *arguments],
+            env={**place.environment, "PYTHONWARNINGS": ""},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            check=False,
+        )
+
+    run()
+    calls = trace.read_text().splitlines()
+    # What Python itself opens before the script is not ours to mend.
+    first = next(number for number, call in enumerate(calls) if "greylist/__pycache__" in call)
+    for number in range(first + 2, len(calls), (len(calls) - first) // 12):
+        done = run("-e", f"inject=openat:signal=INT:when={number}")
+        assert b"Traceback" not in done.stdout + done.stderr, calls[number - 1]
