@@ -96,7 +96,7 @@ class ValkeyServer:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
-    def keys(self) -> list[bytes]:
+    def stored(self) -> list[bytes]:
         return sorted(self.ask("KEYS", "*"))
 
 

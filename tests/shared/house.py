@@ -11,9 +11,14 @@ import threading
 import time
 from pathlib import Path
 
+from conftest import request
+
 from greylist.log import Log
 from greylist.store.valkey.outage import Outage
 from tests.reliability.harness import FilterProcess
+
+FRIEND = "203.0.113.99"
+"""A client on the whitelist of each host."""
 
 DUNNO = b"action=dunno\n\n"
 DEFERRED = b"action=defer_if_permit Service is temporarily unavailable\n\n"
@@ -27,14 +32,16 @@ class SharedHouse:
         self.config = self.directory / "greylist.cf"
         self.database = database
         self.filters: list[FilterProcess] = []
-        settings = {"database": database, "whitelist": self.directory / "nobody", **settings}
+        whitelist = self.directory / "nogreylist"
+        whitelist.write_text(f"client_address={FRIEND}\n")
+        settings = {"database": database, "whitelist": whitelist, **settings}
         self.config.write_text("".join(f"{name} = {value}\n" for name, value in settings.items()))
 
-    def filter(self, **options) -> FilterProcess:
-        """Start a filter."""
-        options = {"arguments": ["--log", "stderr"], "stderr": "file", **options}
-        process = FilterProcess(self, **options)
+    def filter(self) -> FilterProcess:
+        """Start a filter; it has answered a request that needs no database."""
+        process = FilterProcess(self, arguments=["--log", "stderr"], stderr="file")
         self.filters.append(process)
+        assert process.ask(request(client_address=FRIEND)) == DUNNO
         return process
 
     @property

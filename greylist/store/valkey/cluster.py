@@ -119,23 +119,26 @@ class Cluster:
         Raises:
             Unavailable: it has not answered, or the slot moves too often.
         """
-        node = self._node(self._place(slot, deadline))
+        following = self._node(self._place(slot, deadline))
+        asking, text = False, ""
         for _ in range(REDIRECTS):
+            node = following
+            node.asking = asking
             try:
                 return method(node, argument, deadline)
             except Refused as error:
-                if error.code not in {"MOVED", "ASK", "TRYAGAIN"}:
-                    raise
                 text = str(error)
                 if error.code == "MOVED":
-                    self._slots = []
-                    node = self._node(self._place(slot, deadline))
+                    self._slots, asking = [], False
+                    following = self._node(self._place(slot, deadline))
                 elif error.code == "ASK":
                     host, _, port = text.rsplit(maxsplit=1)[-1].rpartition(":")
-                    node = self._node((host or self._address.hosts[0][0], int(port)))
-                    node.asking = True
-                else:
+                    following = self._node((host or self._address.hosts[0][0], int(port)))
+                    asking = True
+                elif error.code == "TRYAGAIN":
                     time.sleep(PAUSE)
+                else:
+                    raise
             except Unavailable:
                 self._slots = []  # another server may have them by the next request
                 raise
