@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from greylist.commands.logs.clock import Clock
 from greylist.commands.logs.layout import (
+    ABOUT_MAIL,
     COMMON,
-    is_about_mail,
     is_without_time,
     other_month,
     split,
@@ -37,7 +37,7 @@ _FROM = re.compile(rb"from=<(" + ADDRESS + rb")>, size=")
 _TO = re.compile(
     rb"to=<(?P<to>" + ADDRESS + rb")>, (?:orig_to=<(?P<original>" + ADDRESS + rb")>, )?relay="
 )
-_HANDED_ON = re.compile(rb"queued as ([0-9A-Za-z]{5,20})\)$")
+_HANDED_ON = re.compile(rb"queued as ([0-9A-Za-z]{5,20})\)\s*$")
 
 _AGENTS = frozenset(
     b"smtpd cleanup qmgr oqmgr nqmgr smtp lmtp local virtual pipe error retry discard bounce "
@@ -50,19 +50,12 @@ _ALONE = frozenset([b"smtpd", b"cleanup", b"qmgr", b"postscreen", b"lmtp"])
 _LOOKED_AT = 100
 """Lines that are not understood of which the reason is looked for."""
 
-_MOST_PROGRAMS = 10_000
-"""Names of programs that are remembered."""
+_NAMELESS = b"postfix"
+"""What a program is called that is not named, but says what Postfix says about mail."""
 
 _NEVER = b"NOQUEUE"
-_QUEUED = (b"from=", b"to=", b"removed")
-_REJECTED = (b"reject: ", b"milter-reject: ")
-_TELLING = frozenset(words[:2] for words in (*_QUEUED, *_REJECTED, b"client="))
-"""How begins what Postfix says of mail, behind the name in the queue."""
-
 _OF_OTHERS = (b"-- ", b" ", b"\t")
 """How lines begin that journalctl(1) adds between others, and those that go on from another."""
-
-_UNKNOWN = "its form is none that Postfix is known to use"
 
 _COPIES = 3
 """Messages from which on an address that gets each of them is taken for ``always_bcc``."""
@@ -87,22 +80,25 @@ class Unread:
 
     Attributes:
         count: how many.
+        of_postfix: how many of them are from a program of Postfix.
         number, line: the first one's number, from 1 on, and itself.
         reason: why one of the first is not understood, in words; empty if it is not known.
     """
 
-    __slots__ = ("count", "line", "number", "reason")
+    __slots__ = ("count", "line", "number", "of_postfix", "reason")
 
     def __init__(self) -> None:
-        self.count = self.number = 0
+        self.count = self.number = self.of_postfix = 0
         self.line = b""
         self.reason = ""
 
     def add(self, number: int, line: bytes, reason: str = "") -> None:
-        """Count a line; the reason may be known."""
+        """Count a line; the reason is known if it is from a program of Postfix."""
+        line = line.strip(b"\r\n")
         if not self.count:
             self.number, self.line = number, line
         self.count += 1
+        self.of_postfix += bool(reason)
         if not self.reason and self.count <= _LOOKED_AT:
             self.reason = reason or _reason(line)
 
@@ -151,13 +147,8 @@ class _Message:
         self.recipients: set[bytes] = set()
 
 
-class _Seen(NamedTuple):
-    """An attempt whose time may not be known before its log has been read."""
-
-    clock: Clock
-    moment: Moment
-    request: Request
-    queue: bytes  # of an accepted message
+_Seen = tuple[Clock, "Moment", "Request", bytes]
+"""An attempt whose time may not be known before its log has been read; its name in the queue."""
 
 
 class Reader:
@@ -175,6 +166,11 @@ class Reader:
         self.logins = 0
         self._always_bcc = always_bcc
         self._logs = 0
+        self._clock = Clock(0)
+        self._handlers = {
+            b"rej": self._refused, b"mil": self._refused, b"cli": self._begun,
+            b"fro": self._sent, b"to": self._delivered, b"rem": self._removed,
+        }  # fmt: skip
         self._seen: list[_Seen] = []
         self._messages: dict[bytes, _Message] = {}
         self._known: set[bytes] = set()
@@ -187,118 +183,131 @@ class Reader:
     def read(self, lines: Iterable[bytes], end: float) -> Read:
         """Take in the lines of a log that was last written to at this time."""
         self._logs += 1
-        clock, unread = Clock(end), Unread()
-        number = postfix = 0
+        self._clock, unread = Clock(end), Unread()
+        programs: Counter[bytes] = Counter()
+        common, number = COMMON.match, 0
         iterator = iter(lines)
         first = next(iterator, None)
-        common, known = COMMON.match, self._programs
         for number, line in enumerate(chain([] if first is None else [first], iterator), 1):
             # Here a tenth of a microsecond counts: most lines are common, and tell nothing.
-            if stamp := common(line):
+            stamp = common(line)
+            if stamp is None:
+                self._uncommon(number, line, unread, programs)
+            else:
                 program = stamp["program"]
-                if not (known[program] if program in known else self._is_postfix(program)):
-                    continue
-                queue, _, rest = line[stamp.end() :].partition(b": ")
-                if rest[:2] not in _TELLING:
-                    postfix += 1
-                    continue
-            elif parts := split(line.strip(b"\r\n")):
-                stamp, program, text = parts
-                if not (is_about_mail(text) if not program else self._is_postfix(program)):
-                    continue
-                queue, _, rest = text.partition(b": ")
-            else:
-                if line.strip() and not line.startswith(_OF_OTHERS):
-                    unread.add(number, line.strip(b"\r\n"))
-                continue
-            if fault := self._take(clock, stamp, queue, rest.rstrip()):
-                unread.add(number, line.strip(b"\r\n"), fault)
-            else:
-                postfix += 1
-        first = (first or b"").strip(b"\r\n")
-        return Read(first, postfix, number - postfix - unread.count, unread)
+                programs[program] += 1
+                if stamp.lastgroup == "kind" and self._is_postfix(program):
+                    fault = self._told(stamp, stamp, line)
+                    if fault:
+                        unread.add(number, line, fault)
+        count = sum(times for name, times in programs.items() if self._is_postfix(name))
+        postfix = count - unread.of_postfix
+        others = number - postfix - unread.count
+        return Read((first or b"").strip(b"\r\n"), postfix, others, unread)
+
+    def _uncommon(self, number: int, line: bytes, unread: Unread, programs: Counter[bytes]) -> None:
+        """Take in a line in another layout."""
+        parts = split(line.strip(b"\r\n"))
+        if parts is None:
+            if line.strip() and not line.startswith(_OF_OTHERS):
+                unread.add(number, line)
+            return
+        stamp, program, text = parts
+        told = ABOUT_MAIL.match(text)
+        program = program or (_NAMELESS if told else b"")
+        programs[program] += 1
+        if told and self._is_postfix(program) and (fault := self._told(stamp, told, text)):
+            unread.add(number, line, fault)
+
+    def _told(self, stamp: Stamp, told: re.Match[bytes], text: bytes) -> str:
+        """Take in what Postfix told about mail; return why it is not understood, or nothing."""
+        queue, kind = told.group("queue", "kind")
+        try:
+            if self._handlers[kind[:3]](stamp, queue, text, told.start("kind")):
+                return ""
+        except ValueError:
+            return "there is no such date or time of day"
+        return "its form is none that Postfix is known to use"
 
     def _is_postfix(self, program: bytes) -> bool:
         """Return whether a program is one of Postfix's, whatever ``syslog_name`` calls it."""
-        _, slash, agent = program.rpartition(b"/")
-        found = agent in (_AGENTS if slash else _ALONE) or program.startswith(b"postfix")
-        if len(self._programs) < _MOST_PROGRAMS:
+        found = self._programs.get(program)
+        if found is None:
+            _, slash, agent = program.rpartition(b"/")
+            found = agent in (_AGENTS if slash else _ALONE) or program.startswith(b"postfix")
             self._programs[program] = found
         return found
 
-    def _take(self, clock: Clock, stamp: Stamp, queue: bytes, rest: bytes) -> str:
-        """Take in what a program of Postfix said; return why it cannot be understood."""
-        if queue in self._messages and rest.startswith(_QUEUED):
-            self._queued(queue, rest)
-            return ""
-        try:
-            if rest.startswith(_REJECTED):
-                return "" if self._refused(clock, stamp, rest) else _UNKNOWN
-            if rest.startswith(b"client="):
-                return "" if self._begun(clock, stamp, queue, rest) else _UNKNOWN
-        except ValueError:
-            return "there is no such date or time of day"
-        self._handed_on(rest)  # of mail that is none of ours
-        return ""
-
-    def _refused(self, clock: Clock, stamp: Stamp, rest: bytes) -> bool:
+    def _refused(self, stamp: Stamp, _: bytes, text: bytes, place: int) -> bool:
         """Take in a refusal, if its form is known; a policy service's is an attempt."""
-        found = refusal(rest)
+        found = refusal(text, place)
         if found is None:
-            return b" from " not in rest  # "reject: header ...", of cleanup(8)'s own checks
-        moment = clock.read(stamp)
+            return b" from " not in text  # "reject: header ...", of cleanup(8)'s own checks
+        moment = self._clock.read(stamp)
         if found.is_greylisting and found.request[b"recipient"]:
             if b"sasl_username" in found.request:
                 self.logins += 1
             else:
-                self._seen.append(_Seen(clock, moment, found.request, b""))
+                self._seen.append((self._clock, moment, found.request, b""))
         return True
 
-    def _begun(self, clock: Clock, stamp: Stamp, queue: bytes, rest: bytes) -> bool:
+    def _begun(self, stamp: Stamp, queue: bytes, text: bytes, place: int) -> bool:
         """Take in the beginning of a message, if its form is known."""
-        client = _CLIENT.match(rest)
+        client = _CLIENT.match(text, place)
         if client is None:
             return False
-        more = client["more"]
-        moment = clock.read(stamp)
+        moment = self._clock.read(stamp)
+        name, address, more = client.group("name", "address", "more")
         if queue == _NEVER:  # a filter before the queue is going to get it
             if b", sasl_" in more:
-                self._proxied_logins.add(client["address"])
+                self._proxied_logins.add(address)
             return True
-        again = _ORIGINAL_QUEUE.search(more)
-        original = _ORIGINAL_CLIENT.search(more)
-        client = original or client
-        login = b", sasl_" in more
-        if original and client["address"] in self._proxied_logins:
-            self._proxied_logins.remove(client["address"])
-            login = True
-        self.logins += login
-        self._messages.pop(queue, None)
-        if not login and not (again and again[1] in self._known):
-            self._messages[queue] = _Message(clock, moment, client["name"], client["address"])
         self._known.add(queue)
+        self._messages.pop(queue, None)
+        if b"," in more:
+            client = self._forwarded(client)
+            if client is None:
+                return True
+            name, address = client.group("name", "address")
+        self._messages[queue] = _Message(self._clock, moment, name, address)
         return True
 
-    def _queued(self, queue: bytes, rest: bytes) -> None:
-        """Take in a line about a message in the queue; a recipient's first is an attempt."""
-        message = self._messages[queue]
-        if rest == b"removed":
-            self._count(self._messages.pop(queue))
-        elif rest.startswith(b"from="):
-            if sender := _FROM.match(rest):
-                message.sender = sender[1]
-        elif (to := _TO.match(rest)) and message.sender is not None:
-            self._handed_on(rest)
+    def _forwarded(self, client: re.Match[bytes]) -> re.Match[bytes] | None:
+        """Return the client before a filter, or nothing if it had a login or is known."""
+        more = client["more"]
+        original = _ORIGINAL_CLIENT.search(more)
+        client = original or client
+        if b", sasl_" in more or (original and client["address"] in self._proxied_logins):
+            self._proxied_logins.discard(client["address"])
+            self.logins += 1
+            return None
+        again = _ORIGINAL_QUEUE.search(more)
+        return None if again and again[1] in self._known else client
+
+    def _sent(self, _: Stamp, queue: bytes, text: bytes, place: int) -> bool:
+        """Take in the sender of a message in the queue."""
+        if (message := self._messages.get(queue)) and (sender := _FROM.match(text, place)):
+            message.sender = sender[1]
+        return True
+
+    def _delivered(self, _: Stamp, queue: bytes, text: bytes, place: int) -> bool:
+        """Take in what became of a recipient, who is an attempt when first told of."""
+        if b"queued as " in text and (handed_on := _HANDED_ON.search(text, place)):
+            self._handed_back.add(handed_on[1])
+        message = self._messages.get(queue)
+        if message and message.sender is not None and (to := _TO.match(text, place)):
             recipient = to["original"] or to["to"]
             if recipient not in message.recipients:
                 message.recipients.add(recipient)
                 asked = request(message.name, message.address, message.sender, recipient)
-                self._seen.append(_Seen(message.clock, message.moment, asked, queue))
+                self._seen.append((message.clock, message.moment, asked, queue))
+        return True
 
-    def _handed_on(self, rest: bytes) -> None:
-        """Note the name that a delivered message has in the next queue, which may be ours."""
-        if b"queued as " in rest and (handed_on := _HANDED_ON.search(rest)):
-            self._handed_back.add(handed_on[1])
+    def _removed(self, _: Stamp, queue: bytes, text: bytes, place: int) -> bool:
+        """Take in that a message has left the queue."""
+        if message := self._messages.pop(queue, None):
+            self._count(message)
+        return True
 
     def _count(self, message: _Message) -> None:
         """Count the recipients that a message had beside others."""

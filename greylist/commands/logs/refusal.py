@@ -37,6 +37,7 @@ _REFUSAL = re.compile(
     rb"(?: sasl_method=\S*)?(?: sasl_username=(?P<login>.*?))?(?: sasl_sender=\S*)?\]?\s*$"
 )
 _GROUPS = ("name", "address", "sender", "recipient", "helo", "login")
+_ABOUT = ("kind", "warning", "comma", "code", "status", "reply", "words")
 _MOST = 16_384
 """Bytes of a line that are looked at; Postfix cuts its own lines at 2,000."""
 
@@ -44,20 +45,22 @@ _DECISION = re.compile(rb"\baction=(?:greylist|pass), reason=")
 _ATTRIBUTE = re.compile(rb"(?:^|, )(client_name|client_address|sender|recipient)=(\S*?)(?=, |\s|$)")
 
 _BLOCKLIST = re.compile(rb"blocked using (?P<list>[^\s;,]+)")
-_POSTFIX = re.compile(
-    rb"(?:(?:\w[\w-]*[ ])+rejected: |Error: )?(?i:"
-    rb"cannot find your (?:reverse )?hostname|relay access denied|temporary lookup failure"
-    rb"|invalid ip address|invalid name|need fully-qualified|host not found|domain not found"
-    rb"|domain \S+ does not accept|malformed|improper use of smtp|unable to (?:look up|verify)"
-    rb"|address verification|un(?:verified|deliverable) address|access denied"
-    rb"|defer_if_(?:permit|reject) requested|not owned by user|not logged in"
-    rb"|multi-recipient bounce|(?:user|recipient) unknown|unknown (?:user|recipient)"
-    rb"|server configuration|mailbox (?:full|size)|insufficient system storage|queue file"
-    rb"|bad (?:sender|recipient|address)|too (?:many|much)|message size|message content"
-    rb"|tls is required|must issue a starttls|internal error|policy rejection|spf|[^;]*\bspf\b)"
-)
+_POSTFIX = (
+    b"cannot find your ", b"relay access denied", b"temporary lookup failure",
+    b"invalid ip address", b"invalid name", b"need fully-qualified ", b"host not found",
+    b"domain ", b"malformed ", b"improper use of smtp ", b"unable to look up ",
+    b"unable to verify ", b"address verification ", b"unverified ", b"undeliverable ",
+    b"access denied", b"defer_if_permit ", b"defer_if_reject ", b"not owned by user ",
+    b"not logged in", b"multi-recipient bounce", b"user unknown", b"recipient unknown",
+    b"unknown user", b"unknown recipient", b"server configuration ", b"mailbox full",
+    b"mailbox size ", b"insufficient system storage", b"queue file ", b"bad sender ",
+    b"bad recipient ", b"bad address ", b"too many ", b"too much ", b"message size ",
+    b"message content ", b"tls is required", b"must issue a starttls ", b"internal error",
+    b"policy rejection", b"spf ", b"message rejected due to: spf", b"message deferred due to: spf",
+)  # fmt: skip
 """What Postfix's own restrictions say, and policy services that know no greylisting."""
 
+_GREYLISTERS = ("", "a milter")
 _AWAY = re.compile(rb"Service unavailable - try again later")
 """What Postfix says for a milter that is away (``milter_default_action``)."""
 
@@ -68,22 +71,33 @@ class Refusal(NamedTuple):
     Attributes:
         request: what a policy service would have been asked.
         reply: what the client was told, with its code.
-        by: who refused: ``postscreen``, ``a milter``, ``Postfix itself``, ``the blocklist ...``
-            in words, or empty for a policy service or an access table.
         temporary: whether the client may try again.
         warning: whether it was only warned of (``warn_if_reject``).
+        agent: ``smtpd``, ``a milter`` or ``postscreen``.
+        words: the reply without its code and what it is about.
     """
 
     request: Request
     reply: bytes
-    by: str
     temporary: bool
     warning: bool
+    agent: str
+    words: bytes
+
+    @property
+    def by(self) -> str:
+        """Who refused, in words; empty if it may have been a policy service or an access table."""
+        if self.agent != "smtpd":
+            return "Postfix itself" if _AWAY.match(self.words) else self.agent
+        if b" blocked " in self.words and (blocklist := _BLOCKLIST.search(self.words)):
+            return f"the blocklist {blocklist['list'].decode(errors='backslashreplace')}"
+        words = self.words.rpartition(b" rejected: ")[2].lower().removeprefix(b"error: ")
+        return "Postfix itself" if words.startswith(_POSTFIX) else ""
 
     @property
     def is_greylisting(self) -> bool:
         """Whether the client was asked to come back by whoever may have been greylisting."""
-        return self.temporary and not self.warning and self.by in {"", "a milter"}
+        return self.temporary and not self.warning and self.by in _GREYLISTERS
 
 
 def request(
@@ -130,20 +144,10 @@ def refusal(text: bytes, start: int = 0) -> Refusal | None:
     asked = request(name, address, sender or b"", recipient or b"", helo or b"")
     if login:
         asked[b"sasl_username"] = login
-    temporary = (found["code"] or found["status"] or b"").startswith(b"4")
-    return Refusal(asked, found["reply"], _by(found), temporary, bool(found["warning"]))
-
-
-def _by(found: re.Match[bytes]) -> str:
-    """Return who refused, in words; empty if it may have been a policy service."""
-    words = found["words"]
-    if found["kind"].startswith(b"milter"):
-        return "Postfix itself" if _AWAY.match(words) else "a milter"
-    if found["comma"]:
-        return "postscreen"
-    if blocklist := _BLOCKLIST.search(words):
-        return f"the blocklist {blocklist['list'].decode(errors='backslashreplace')}"
-    return "Postfix itself" if _POSTFIX.match(words) else ""
+    kind, warning, comma, code, status, reply, words = found.group(*_ABOUT)
+    temporary = (code or status or b"").startswith(b"4")
+    agent = "a milter" if kind.startswith(b"milter") else "postscreen" if comma else "smtpd"
+    return Refusal(asked, reply, temporary, bool(warning), agent, words)
 
 
 def find_refusal(line: bytes) -> Refusal | None:
