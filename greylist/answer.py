@@ -8,9 +8,11 @@ from __future__ import annotations
 import time
 
 from greylist import policy
+from greylist.addresses import is_private_text
 from greylist.expiry import Rules
 from greylist.log import Log, line, quote
 from greylist.protocol import RequestError, reply
+from greylist.screening import is_listed, screen
 from greylist.settings import SettingsError
 from greylist.store import StoreAway, opener
 from greylist.whitelist.whitelist import Whitelist, rule
@@ -20,10 +22,15 @@ if TYPE_CHECKING:
     from greylist.policy import Decision
     from greylist.protocol import Request
     from greylist.settings import Settings
-    from greylist.store import Store
+    from greylist.store import Entries, Store
     from greylist.whitelist.whitelist import Form
 
     Lists = dict[tuple[str, Form], Whitelist]
+
+
+MAJORITY = 10
+"""By so many a process's requests from one address have to exceed all others (the majority vote of
+Boyer and Moore, 1981) before they are most."""
 
 
 class Responder:
@@ -35,6 +42,8 @@ class Responder:
         self.store: Store | None = None
         self._rules = Rules(configuration)
         self._known: Lists = {}
+        self._usual: bytes | None = b""
+        self._votes = 0
         self._use(configuration)
 
     def _use(self, configuration: Settings) -> None:
@@ -43,16 +52,17 @@ class Responder:
         # Its modules are loaded now: what a filter needs for its start is loaded in one go.
         self._opener = opener(configuration.database)
         before, self._known = self._known, {}
-        self.whitelist = self._list(configuration.whitelist, rule, before)
-        self.lists: list[Whitelist] = []
+        self.whitelists = [self._list(configuration.whitelist, rule, before)]
+        self._never = [self._list(path, rule, before) for path in configuration.never_trust]
+        self._own = [self._list(path, rule, before) for path in configuration.own_clients]
         self.only: list[Whitelist] = []
         clients, recipients = configuration.whitelist_clients, configuration.whitelist_recipients
         only = configuration.greylist_recipients
         if clients or recipients or only:
             from greylist.whitelist.postgrey import client_rule, recipient_rule
 
-            self.lists = [self._list(path, client_rule, before) for path in clients]
-            self.lists += [self._list(path, recipient_rule, before) for path in recipients]
+            self.whitelists += [self._list(path, client_rule, before) for path in clients]
+            self.whitelists += [self._list(path, recipient_rule, before) for path in recipients]
             self.only = [self._list(path, recipient_rule, before) for path in only]
 
     def _list(self, path: str, form: Form, before: Lists) -> Whitelist:
@@ -105,19 +115,56 @@ class Responder:
             try:
                 # The clock is read under the lock: requests are in the order of their times.
                 decision = store.transact(
-                    lambda entries: policy.decide(request, entries, self.settings, int(time.time()))
+                    lambda entries: self.decide(request, entries, int(time.time()))
                 )
             except StoreAway:
                 # Hanging up would cost Postfix a second and a new process for each mail.
                 decision = policy.Decision(policy.PASS, "pass", "database away")
         self.log.decision(request, decision)
+        self._watch(request.get(b"client_address", b""))
         return reply(decision.action)
 
     def screen(self, request: Request) -> Decision | None:
-        """Return the decision when it needs no stored entry, otherwise nothing."""
-        return policy.screen(
-            request, self.whitelist, *self.lists, only=self.only, mode=self.settings.mode
-        )
+        """Return the decision when it needs no stored entry, otherwise None."""
+        own = self._is_own(request)
+        return screen(request, self.settings, self.whitelists, self.only, own=own)
+
+    def decide(self, request: Request, entries: Entries, now: int) -> Decision:
+        """Return the decision for a request that ``screen`` let through.
+
+        Args:
+            request: has a client address and a recipient.
+            entries: the stored ones; the attempt is put there.
+            now: seconds since the epoch.
+        """
+        trusting = not (self._never and is_listed(request, self._never))
+        own = self._is_own(request)
+        return policy.decide(request, entries, self.settings, now, trusting=trusting, own=own)
+
+    def _is_own(self, request: Request) -> bool:
+        """Return whether it is mail of our own users, whose replies are to be let through."""
+        if not self.settings.learn_replies:
+            return False
+        if request.get(b"sasl_username"):
+            return True
+        client = request.get(b"client_address") and request.get(b"recipient")
+        return bool(client and is_listed(request, self._own))
+
+    def _watch(self, address: bytes) -> None:
+        """Say so, once, if most requests come from one private address: see MAJORITY."""
+        if address == self._usual:
+            self._votes += 1
+            if self._votes == MAJORITY and is_private_text(address):
+                self._usual = None
+                self.log.warning(
+                    f"most requests come from {quote(address)}, a private address, which is never "
+                    "trusted: if a gateway, NAT or a proxy hides the clients, Postfix needs their "
+                    "addresses (PROXY protocol, XCLIENT)"
+                )
+        elif self._votes > 0:
+            self._votes -= 1
+        elif self._usual is not None:
+            self._usual, self._votes = address, 1
 
     def _open(self) -> Store:
         self.store = self._opener(self.settings, self.log, self._rules, _load_regex)

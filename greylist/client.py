@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from greylist.addresses import network, parse_address
+from greylist.addresses import is_private, network_of, parse_address
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -61,11 +61,33 @@ _LETTERS = bytes(code if chr(code).isalpha() and code < 128 else 32 for code in 
 
 def identify(request: Request, settings: Settings) -> bytes:
     """Return the identity of a client: the first part of its keys, never empty."""
+    return identities(request, settings)[0]
+
+
+def identities(request: Request, settings: Settings) -> tuple[bytes, bytes, tuple[bytes, ...]]:
+    """Return who a client is: in its triplets, in a pool, and where it earns trust.
+
+    A private address is that of a gateway, a proxy or a translator: its name tells nothing, and
+    it earns none. If all mail comes from one, it would be trusted for everybody's.
+
+    Returns:
+        The first part of its triplets' keys, never empty; the organisational domain whose
+        machines are one pool with it, or nothing; its verified domain, if it has one, and its
+        network.
+    """
+    text = request[b"client_address"]
+    address = parse_address(text)
+    if address is None:
+        return text, b"", ()
+    own = network_of(*address, settings.ipv4_prefix, settings.ipv6_prefix)
+    if is_private(*address):
+        return own, b"", ()
+    domain = organization(request) if settings.pool != "off" else b""
+    if not domain:
+        return own, b"", (own,)
     if settings.pool == "domain":
-        domain = organization(request)
-        if domain:
-            return domain
-    return network(request[b"client_address"], settings.ipv4_prefix, settings.ipv6_prefix)
+        return domain, b"", (domain, own)
+    return own, domain, (domain, own)
 
 
 def organization(request: Request) -> bytes:
@@ -74,17 +96,69 @@ def organization(request: Request) -> bytes:
     A name that was made for a customer of a provider has none, nor has a public suffix. Of a
     hoster's domain, each name directly below it is an organisation.
     """
-    name = request.get(b"client_name", b"").lower().rstrip(b".")
+    name = request.get(b"client_name", b"")
+    if not name or name == b"unknown":
+        return b""
+    client = name, request[b"client_address"]
+    domain = _organizations.get(client)
+    if domain is None:
+        domain = _organization(name.lower().rstrip(b"."), client[1])
+        if len(_organizations) >= _REMEMBERED:
+            _organizations.clear()
+        _organizations[client] = domain
+    return domain
+
+
+_REMEMBERED = 1000
+"""Clients whose domains one process remembers: finding one out takes as long as several reads."""
+
+_organizations: dict[tuple[bytes, bytes], bytes] = {}
+
+
+def _organization(name: bytes, address: bytes) -> bytes:
     labels = name.split(b".")
     if len(labels) < 2 or not all(labels) or name.translate(None, _NAME) or labels[-1].isdigit():
         return b""
-    if is_machine_made(name, request[b"client_address"]):
+    if is_machine_made(name, address):
         return b""
     # Late: a client without a name does not pay for it.
     from greylist.public_suffix import organizational_domain
 
     domain = organizational_domain(name)
     return b".".join(labels[-3:]) if domain in _HOSTERS and domain != name else domain
+
+
+def suspicious(request: Request, settings: Settings) -> str:
+    """Return the sign by which a client looks like no mail server, empty when there is none.
+
+    Most bots run on machines without a name, or with one that a provider made; servers have a
+    name of their own and say it. A domain in HELO other than that of the name tells nothing.
+    """
+    name = request.get(b"client_name", b"").lower().rstrip(b".")
+    if not name or name == b"unknown":
+        return "no verified name"
+    if is_machine_made(name, request[b"client_address"]):
+        return "a name made for a customer"
+    helo = request.get(b"helo_name")
+    return "" if helo is None else _strange(helo.lower().rstrip(b"."), name, request, settings)
+
+
+def _strange(helo: bytes, name: bytes, request: Request, settings: Settings) -> str:
+    """Return the sign in a HELO name, empty when there is none."""
+    if helo.startswith(b"[") or parse_address(helo):
+        return "an address as HELO name"
+    if b"." not in helo:
+        return "a HELO name without a dot"
+    own = request.get(b"recipient", b"").lower().rpartition(b"@")[2].rstrip(b".")
+    if helo == settings.hostname.lower().encode():
+        return "our name as HELO name"
+    if own and _is_within(helo, own) and not _is_within(name, own):
+        return "the recipient's domain as HELO name"
+    return ""
+
+
+def _is_within(name: bytes, domain: bytes) -> bool:
+    return name == domain or name.endswith(b"." + domain)
 
 
 def is_machine_made(name: bytes, address: bytes) -> bool:

@@ -1,12 +1,27 @@
-"""The life of an entry: waiting, passed, expired or trusted; when it is stale; how two merge."""
+"""The life of an entry: its state, when it is stale, and how two versions of it merge.
+
+- A triplet is waiting from its first attempt on, for ``retry_window`` after the last one. Once
+  it is let through it has passed, whatever the settings say later, and is kept for ``max_age``
+  after it was last seen.
+- A credit counts what a client (``/client/``) or a client's sender (``/sender/``) has let through.
+  With ``auto_whitelist`` the client is trusted, with ``auto_whitelist_senders`` the sender is
+  known, for ``max_age`` after it was last seen.
+- A reply (``/reply/``) is expected for ``max_age`` after a user's last mail to its sender.
+- A pool's entry (``/pool/``) is a triplet; an instance (``/instance/``) is kept for a day.
+
+What is later than all that is expired: no rule looks at it any more, and it can be deleted.
+"""
 
 from __future__ import annotations
 
-from greylist.triplet import CLIENT, DAY, INSTANCE, POOL, Triplet
+from greylist.triplet import CLIENT, DAY, INSTANCE, POOL, REPLY, SENDER, Triplet
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from greylist.settings import Settings
+
+STATES = ("waiting", "passed", "known", "trusted", "credited", "reply", "expired")
+"""What an entry may be; ``other`` is the policy's own bookkeeping."""
 
 
 class Rules:
@@ -25,105 +40,145 @@ class Rules:
 
     def merge(self, key: bytes, salvaged: bytes, live: bytes | None, now: int) -> bytes | None:
         """Return the value to store for two versions of an entry; None: leave the live one."""
-        return merged(key, salvaged, live, now)
+        return merge(key, salvaged, live, self.settings, now)
 
     def arguments(self) -> list[str]:
         """Return the settings that the rules depend on as ``name=value``."""
-        names = ("mode", "delay", "retry_window", "max_age", "auto_whitelist")
+        names = "mode delay retry_window max_age auto_whitelist auto_whitelist_senders".split()
         return [f"{name}={getattr(self.settings, name)}" for name in names]
 
 
-def state_of(name: bytes, value: bytes, settings: Settings, now: int) -> str:
-    """Return the state of an entry: waiting, passed, expired, trusted or other.
+def state_of(key: bytes, value: bytes, settings: Settings, now: int) -> str:
+    """Return the state of an entry: one of STATES, or ``other``.
 
-    ``other`` is what is about no triplet and no trusted client. A triplet that a request would
-    ignore, since it does not parse, is expired.
+    What a request would ignore, since it does not parse, is expired.
     """
-    client = name.startswith(CLIENT)
-    if name.startswith(b"/") and not client:
+    if key.startswith(POOL) or not _is_counted(key):
         return "other"
     try:
-        triplet = Triplet.unpack(value)
+        entry = Triplet.unpack(value)
     except ValueError:
         return "expired"
-    if client:
-        trusted = 0 < settings.auto_whitelist <= triplet.count
-        expired = now - triplet.last_seen > settings.max_age
-        return "expired" if expired else "trusted" if trusted else "other"
-    if is_expired(triplet, settings, now):
+    if is_expired(key, entry, settings, now):
         return "expired"
-    return "waiting" if triplet.is_waiting(settings.delay) else "passed"
+    if key.startswith(b"/"):
+        return _state_of_credit(key, entry, settings)
+    return "passed" if entry.has_passed(settings.delay) else "waiting"
 
 
-def keep(name: bytes, value: bytes, settings: Settings, now: int) -> int:
-    """Return for how many seconds an entry is kept from now on, 0 if it is stale already."""
-    if name.startswith(INSTANCE):
-        return DAY
-    if name.startswith(POOL):
-        name = name[len(POOL) :].lstrip(b"/")
-    state = state_of(name, value, settings, now)
-    if state == "expired":
-        return 0
-    return settings.retry_window if state == "waiting" else settings.max_age
+def _state_of_credit(key: bytes, credit: Triplet, settings: Settings) -> str:
+    if key.startswith(REPLY):
+        return "reply"
+    client = key.startswith(CLIENT)
+    needed = settings.auto_whitelist if client else settings.auto_whitelist_senders
+    if not 0 < needed <= credit.count:
+        return "credited"
+    return "trusted" if client else "known"
 
 
-def is_stale(name: bytes, value: bytes, settings: Settings, now: int) -> bool:
-    """Return whether an entry has no more use and can be deleted."""
-    if name.startswith(INSTANCE):
-        return not (value.isdigit() and len(value) <= 20 and abs(now - int(value)) <= DAY)
-    if name.startswith(POOL):
-        name = name[len(POOL) :].lstrip(b"/")  # what expires is the triplet that is stored there
-    return state_of(name, value, settings, now) == "expired"
-
-
-def is_expired(triplet: Triplet, settings: Settings, now: int) -> bool:
-    """Return whether a triplet was seen too long ago to count.
+def is_expired(key: bytes, entry: Triplet, settings: Settings, now: int) -> bool:
+    """Return whether an entry was seen too long ago to count.
 
     One from a future clock has a negative age, and is kept: it heals when it is used. While
     learning, nobody is asked to retry, so nobody is late.
     """
-    waiting = triplet.is_waiting(settings.delay) and settings.mode != "learn"
-    return now - triplet.last_seen > (settings.retry_window if waiting else settings.max_age)
+    waits = _is_triplet(key) and not entry.has_passed(settings.delay)
+    late = waits and settings.mode != "learn"
+    return now - entry.last_seen > (settings.retry_window if late else settings.max_age)
 
 
-def merged(key: bytes, salvaged: bytes, live: bytes | None, now: int) -> bytes | None:
-    """Return what is to be stored under a key, or nothing when the database has it already.
+def keep(key: bytes, value: bytes, settings: Settings, now: int) -> int:
+    """Return for how many seconds an entry is kept from now on, 0 if it is stale already."""
+    if key.startswith(INSTANCE):
+        return DAY
+    entry = _parsed(value)
+    if entry is None or is_expired(key, entry, settings, now):
+        return 0
+    waits = _is_triplet(key) and not entry.has_passed(settings.delay)
+    return settings.retry_window if waits else settings.max_age
+
+
+def is_stale(key: bytes, value: bytes, settings: Settings, now: int) -> bool:
+    """Return whether an entry has no more use and can be deleted."""
+    if key.startswith(INSTANCE):
+        return not (value.isdigit() and len(value) <= 20 and abs(now - int(value)) <= DAY)
+    if not _is_counted(key):
+        return False
+    entry = _parsed(value)
+    return entry is None or is_expired(key, entry, settings, now)
+
+
+def merge(
+    key: bytes, other: bytes, live: bytes | None, settings: Settings, now: int
+) -> bytes | None:
+    """Return the value to store for two versions of an entry; None: leave the live one.
+
+    What is expired, or no value at all, is dropped first. Then the older first attempt, the
+    newer last one and the larger count hold, and a triplet has passed if it has in either: the
+    entry goes on as if both had always been one. Two that wait join only if the second began
+    while the first was still waiting; otherwise the newer holds.
 
     Args:
-        key: of a triplet, or of another kind of entry, which starts with a slash.
-        salvaged: a value read from a damaged database, which may be anything.
+        key: of an entry of any kind.
+        other: a value from a dump or another database, or salvaged from a damaged one: anything.
         live: the value in the database, if any.
+        settings: how long an entry counts.
         now: seconds since the epoch; no entry can be from a later day.
     """
-    if key.startswith(b"/"):
-        return salvaged if live is None else None
-    old = _valid(key, salvaged, now)
-    if old is None:
+    if key.startswith(b"/") and not _is_counted(key):
+        return other if live is None else None
+    new = _valid(key, other, now)
+    if new is None or other == live:
         return None
-    if live is None:
-        return old.pack()
-    try:
-        new = Triplet.unpack(live)
-    except ValueError:
-        return old.pack()
-    result = _join(old, new).pack()
-    return None if result == live else result
+    old = _parsed(live)
+    # Without another version, what is expired is left to the purging, which minds the clock.
+    if old is None or (old.ctime > now + DAY and _is_triplet(key)):
+        return new.pack()
+    if is_expired(key, new, settings, now):
+        return None
+    if is_expired(key, old, settings, now):
+        return new.pack()
+    joined = _join(old, new, settings) if _is_triplet(key) else _sum(old, new)
+    packed = joined.pack()
+    return None if packed == live else packed
+
+
+def _is_counted(key: bytes) -> bool:
+    """Return whether an entry's value is ``ctime/atime/count``."""
+    return _is_triplet(key) or key.startswith((CLIENT, SENDER, REPLY))
+
+
+def _is_triplet(key: bytes) -> bool:
+    return not key.startswith(b"/") or key.startswith(POOL)
 
 
 def _valid(key: bytes, value: bytes, now: int) -> Triplet | None:
-    if key.count(b"/") < 2:
-        return None
+    """Return an entry that was read somewhere, or None when it cannot be one of ours."""
+    entry = _parsed(value) if key.count(b"/") >= 2 else None
+    return entry if entry and max(entry.ctime, entry.atime) <= now + DAY else None
+
+
+def _parsed(value: bytes | None) -> Triplet | None:
     try:
-        triplet = Triplet.unpack(value)
+        return None if value is None else Triplet.unpack(value)
     except ValueError:
         return None
-    return triplet if max(triplet.ctime, triplet.atime) <= now + DAY else None
 
 
-def _join(old: Triplet, new: Triplet) -> Triplet:
-    if new.last_seen <= old.last_seen:
-        return old
-    # A first attempt without a second is forgotten after some time, and must not come back.
-    if new.ctime <= old.ctime or not (old.atime or new.ctime - old.ctime < DAY):
-        return new
-    return Triplet(old.ctime, new.last_seen, old.count + new.count + 1)
+def _join(one: Triplet, other: Triplet, settings: Settings) -> Triplet:
+    """Return one triplet for two of the same key, both of which count."""
+    first, second = (one, other) if one.ctime <= other.ctime else (other, one)
+    passed = first.has_passed(settings.delay) or second.has_passed(settings.delay)
+    if not passed and second.ctime - first.last_seen > settings.retry_window:
+        return second
+    joined = _sum(first, second)
+    if joined.atime:
+        joined.count = max(joined.count, 1)  # the second's first attempt was a retry
+    joined.passed = passed
+    return joined
+
+
+def _sum(one: Triplet, other: Triplet) -> Triplet:
+    """Return the older first attempt, the newer last one, the larger count."""
+    first, last = min(one.ctime, other.ctime), max(one.last_seen, other.last_seen)
+    return Triplet(first, last if last > first else 0, max(one.count, other.count))

@@ -76,7 +76,7 @@ class Log:
     A warning that no syslog daemon takes goes to standard error.
     """
 
-    __slots__ = ("_echo", "_name", "_target", "facility", "quiet", "verbose")
+    __slots__ = ("_echo", "_name", "_said", "_target", "facility", "quiet", "verbose")
 
     def __init__(self) -> None:
         self.facility = "mail"
@@ -85,6 +85,7 @@ class Log:
         self._target = "syslog"
         self._name = "greylist"
         self._echo = False
+        self._said: set[str] = set()
         self._open()
 
     def configure(self, settings: Settings) -> None:
@@ -136,7 +137,11 @@ class Log:
             print(f"{self._name}: {text}", file=sys.stderr, flush=True)  # noqa: T201
 
     def decision(self, request: Request, decision: Decision) -> None:
-        """Log a decision in postgrey's form."""
+        """Log a decision in postgrey's form; what is about the configuration, once."""
+        if decision.once:
+            if decision.reason in self._said:
+                return
+            self._said.add(decision.reason)
         if decision.warning:
             self.warning(f"{decision.warning} ({_attributes(request)})")
         if self.quiet:
@@ -154,7 +159,7 @@ class Log:
             if self.verbose > 1:
                 found = quote(decision.found) if decision.found else "0/0/0"
                 self.info(f"lookup {name}: {found}")
-            count = decision.stored.rpartition(b"/")[2].decode()
+            count = int(decision.stored.rpartition(b"/")[2])
             self.info(f"{name}: {stored}, age {decision.age}, count {count}")
         elif decision.key:
             self.info(f"whitelisted: {quote(decision.key, 2048)} as {line(decision.found)}")

@@ -1,47 +1,86 @@
 """The rules of greylisting: from a request and what is stored to an action.
 
 A client that has not been seen before with this sender and recipient is asked to come back
-(RFC 6647, section 2); one that does so after the delay is let through. Everything here is a
-function of its arguments: no clock is read and no file is touched.
+(RFC 6647, section 2); one that does so after the delay is let through. Whoever has come back
+once has nothing more to prove for what he came back with. The rules, the first that holds:
 
-Beside the triplets, these entries are stored; a triplet's key never starts with a slash:
+=====================================================  =========================  ===============
+what                                                   reason in the log          stored
+=====================================================  =========================  ===============
+``mode = off``                                         mode=off
+no delivery: VRFY, ETRN; a stage without a recipient   no delivery, no recipient
+mail of our own users, with ``learn_replies``          own user                   what they await
+client or recipient are on a whitelist                 client/recipient whitelist
+``greylist_recipients`` lacks the recipient            recipient not in it
+no sign, with ``greylist_clients = suspicious``        client not suspicious
+the client is trusted (``auto_whitelist``)             client AWL                 once an hour
+it answers a user's mail (``learn_replies``)           reply                      once an hour
+the sender is known (``auto_whitelist_senders``)       known sender               once an hour
+the triplet, or that of its pool, has passed           triplet found              the attempt
+it has waited for ``delay``                            triplet found, delay=N     and the credit
+but this RCPT was deferred a moment ago                early-retry, asked twice
+it waits                                               early-retry (N missing)    the attempt
+nothing is known, and there is no room                 new, max_entries reached
+nothing is known                                       new                        the attempt
+=====================================================  =========================  ===============
 
-- ``/client/IDENTITY``: ``ctime/atime/count``, how many triplets of a client have passed.
-- ``/pool/DIGEST``: ``ctime/atime/count``, the triplet that stands for all clients of an
-  organisational domain; the digest is of the domain, the sender and the recipient.
+The first six need no stored entry (``screening``). The client's credit is asked for its verified
+organisational domain first, then for its network; the client of whom nothing has ever passed has
+no known senders, so a stranger costs few reads.
+
+Everything here is a function of its arguments: no clock is read and no file is touched. Beside
+the triplets, these entries are stored; a triplet's key never starts with a slash:
+
+- ``/client/IDENTITY``: ``ctime/atime/count``, how many triplets of a client have passed, at most
+  one an hour counting. IDENTITY is its network, or its verified organisational domain.
+- ``/sender/IDENTITY/SENDER``: the same of a sender's triplets from there.
+- ``/reply/SENDER/RECIPIENT``: the same of the mail of a user, the RECIPIENT, to this SENDER.
+- ``/pool/DIGEST``: the triplet that stands for all clients of an organisational domain; the digest
+  is of the domain, the sender and the recipient.
 - ``/instance/INSTANCE``: when the message got its header.
+- ``/instance/INSTANCE/RECIPIENT``: when this RCPT was deferred, for the last of the delay only.
 """
 
 from __future__ import annotations
 
-from greylist.client import identify, organization
-from greylist.expiry import is_expired, state_of
+from greylist.client import identities
+from greylist.expiry import is_expired
+from greylist.recipient import delivered
 from greylist.reply import deferral, header
 from greylist.sender import normalize
 from greylist.triplet import (
     DAY,
-    POOL,
     Triplet,
     client_key,
     instance_key,
     key,
     pool_key,
+    reply_key,
+    sender_key,
     whole_key,
 )
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable
 
     from greylist.protocol import Request
     from greylist.settings import Settings
     from greylist.store import Entries
-    from greylist.whitelist.whitelist import Whitelist
+
+    Stored = tuple[bytes, bytes, Triplet]
 
 PASS = b"dunno"
 """Not ``ok``: the restrictions after ours still apply (Postfix, access(5))."""
 
 HOUR = 3600
+
+SKEW = 300
+"""Seconds by which the clocks of two hosts may differ. With more, a first attempt in the future is
+taken for new: under the default delay that makes nobody wait longer."""
+
+BOUNDARY = 60
+"""Seconds before the end of the delay in which a deferred RCPT is remembered."""
 
 
 class Decision:
@@ -56,9 +95,10 @@ class Decision:
         stored: the value stored now, empty when nothing was.
         age: seconds since the first attempt.
         warning: what an administrator should know about the request or the entry.
+        once: it says something about the configuration, which a process logs once.
     """
 
-    __slots__ = ("action", "age", "found", "key", "reason", "stored", "verdict", "warning")
+    __slots__ = ("action", "age", "found", "key", "once", "reason", "stored", "verdict", "warning")
 
     def __init__(self, action: bytes, verdict: str, reason: str, warning: str = "") -> None:
         self.action = action
@@ -67,48 +107,19 @@ class Decision:
         self.warning = warning
         self.key = self.found = self.stored = b""
         self.age = 0
+        self.once = False
 
 
-def screen(
+def decide(  # noqa: PLR0913 - what a decision depends on
     request: Request,
-    whitelist: Whitelist,
-    *more: Whitelist,
-    only: Sequence[Whitelist] = (),
-    mode: str = "greylist",
-) -> Decision | None:
-    """Return the decision when it needs no stored entry, otherwise nothing.
-
-    Args:
-        request: the attributes.
-        whitelist: who is never greylisted.
-        more: further lists of such.
-        only: lists of the recipients that are greylisted; without any, all are.
-        mode: the setting of that name.
-    """
-    if mode == "off":
-        return Decision(PASS, "pass", "mode=off")
-    client = request.get(b"client_address")
-    recipient = request.get(b"recipient")
-    if not client or not recipient:
-        # Postfix sends no recipient at DATA and END-OF-MESSAGE when the mail has several.
-        missing = "recipient" if client else "client_address"
-        warning = f"request without {missing}: check_policy_service belongs in "
-        warning += "smtpd_recipient_restrictions"
-        return Decision(PASS, "pass", f"no {missing}", warning)
-    subject = (b"%s/%s/%s" % (client, request.get(b"sender", b""), recipient)).lower()
-    for list in (whitelist, *more):
-        line = list.match(subject, request)
-        if line is not None:
-            about = "recipient" if line.attribute == b"recipient" else "client"
-            decision = Decision(PASS, "pass", f"{about} whitelist")
-            decision.key, decision.found = subject, line
-            return decision
-    if only and not any(list.match(subject, request) for list in only):
-        return Decision(PASS, "pass", "recipient not in greylist_recipients")
-    return None
-
-
-def decide(request: Request, entries: Entries, settings: Settings, now: int) -> Decision:
+    entries: Entries,
+    settings: Settings,
+    now: int,
+    *,
+    trusting: bool = True,
+    own: bool = False,
+    full: bool = False,
+) -> Decision:
     """Return the decision for a request that ``screen`` let through, and store the attempt.
 
     Args:
@@ -116,163 +127,337 @@ def decide(request: Request, entries: Entries, settings: Settings, now: int) -> 
         entries: what is stored; the attempt is put there.
         settings: the delay and all the rest.
         now: seconds since the epoch.
+        trusting: whether the client may ever be trusted (``never_trust``).
+        own: whether it sends mail of our own users (``learn_replies``).
+        full: whether no new triplet may be stored (``max_entries``).
     """
     attempt = _Attempt(request, entries, settings, now)
-    decision = attempt.trusted() or attempt.greylisted()
+    if own:
+        return attempt.outgoing()
+    if not trusting:
+        attempt.names = ()
+    decision = attempt.trusted() or attempt.reply() or attempt.known() or attempt.greylisted(full)
     if settings.mode == "learn":
         decision.action = PASS
         decision.reason += ", mode=learn"
     return decision
 
 
-class _Attempt:
-    """A client's attempt to deliver, beside what is stored."""
+def hint(request: Request, settings: Settings) -> list[bytes]:
+    """Return the keys that ``decide`` asks for first: a remote store can fetch them in one trip."""
+    mail = _Mail(request, settings)
+    keys = [*mail.clients(), *mail.senders(), mail.key]
+    if settings.learn_replies:
+        keys.append(reply_key(mail.sender, mail.recipient))
+    if mail.domain:
+        keys.append(mail.pool_key())
+    return keys
 
-    __slots__ = ("client", "entries", "now", "request", "settings")
+
+class _Mail:
+    """What is asked about: who sends what to whom, and under which keys it is stored.
+
+    Attributes:
+        client: the client part of the triplet.
+        domain: the pool in which another client may have begun, empty when there is none.
+        names: the identities under which the client earns trust.
+        sender: its sender, in the normal form.
+        recipient: its recipient, as Postfix would deliver it.
+        key: the triplet's.
+    """
+
+    __slots__ = ("client", "domain", "key", "names", "recipient", "request", "sender", "settings")
+
+    def __init__(self, request: Request, settings: Settings) -> None:
+        self.request = request
+        self.settings = settings
+        sender = request.get(b"sender", b"")
+        self.sender = normalize(sender) if settings.normalize_sender else sender.lower()
+        self.recipient = delivered(request[b"recipient"])
+        self.client, self.domain, self.names = identities(request, settings)
+        self.key = key(self.client, self.sender, self.recipient)
+
+    def clients(self) -> list[bytes]:
+        """Return the keys of the client's credit."""
+        return [client_key(name) for name in self.names]
+
+    def senders(self) -> list[bytes]:
+        """Return the keys of the sender's credit."""
+        return [sender_key(name, self.sender) for name in self.names]
+
+    def pool_key(self) -> bytes:
+        """Return the key of the pool's triplet."""
+        return pool_key(self.domain, self.sender, self.recipient)
+
+
+class _Attempt(_Mail):
+    """An attempt to deliver it, beside what is stored.
+
+    Attributes:
+        met: the identities with any credit, once ``trusted`` has looked: of the others nothing has
+            ever passed, so no sender is known there.
+    """
+
+    __slots__ = ("entries", "met", "now")
 
     def __init__(self, request: Request, entries: Entries, settings: Settings, now: int) -> None:
-        self.request = request
+        super().__init__(request, settings)
         self.entries = entries
-        self.settings = settings
         self.now = now
-        self.client = identify(request, settings)
+        self.met: tuple[bytes, ...] = ()
+
+    # Mail that need not wait
 
     def trusted(self) -> Decision | None:
-        """Return the decision for a trusted client, otherwise nothing."""
-        if not self.settings.auto_whitelist:
+        """Return the decision for a trusted client, otherwise None."""
+        needed = self.settings.auto_whitelist
+        if not needed:
+            self.met = self.names
             return None
-        name = client_key(self.client)
-        found = self.entries.get(name)
-        if found is None or state_of(name, found, self.settings, self.now) != "trusted":
-            return None
-        trust = Triplet.unpack(found)
-        decision = Decision(PASS, "pass", "client AWL")
-        decision.key, decision.found, decision.age = name, found, self.now - trust.ctime
-        if not 0 <= self.now - trust.last_seen < HOUR:
-            decision.stored = trust.again(self.now).pack()
-            self.entries.put(name, decision.stored, self.settings.max_age)
+        for name in self.names:
+            stored = client_key(name)
+            found = self.entries.get(stored)
+            if found is not None:
+                self.met += (name,)
+                entry = self.counted(stored, found)
+                if entry and entry.count >= needed:
+                    return self.used(stored, found, entry, "client AWL", self.clients())
+        return None
+
+    def known(self) -> Decision | None:
+        """Return the decision for a sender that is known here, otherwise None."""
+        needed = self.settings.auto_whitelist_senders
+        for name in self.met if needed else ():
+            stored = sender_key(name, self.sender)
+            found = self.entries.get(stored)
+            entry = self.counted(stored, found)
+            if found and entry and entry.count >= needed and not self.was_waiting(entry):
+                return self.used(stored, found, entry, "known sender", self.senders())
+        return None
+
+    def was_waiting(self, credit: Triplet) -> bool:
+        """Return whether the triplet itself has waited long enough, as it began before the credit.
+
+        If it waits still, it is let through now and has passed: it was not stopped.
+        """
+        if self.now - credit.ctime > self.settings.retry_window:
+            return False
+        triplet, _ = self.recall(self.entries.get(self.key))
+        if triplet is None or triplet.has_passed(self.settings.delay):
+            return False
+        if self.now - triplet.ctime >= self.settings.delay:
+            return True
+        self.put(self.key, triplet.again(self.now, passed=True))
+        return False
+
+    def used(
+        self, stored: bytes, found: bytes, entry: Triplet, reason: str, names: list[bytes]
+    ) -> Decision:
+        """Return the decision by a credit, and note once an hour that it was seen.
+
+        Args:
+            stored: the key of the credit.
+            found: its value.
+            entry: the same.
+            reason: for the log.
+            names: the keys of all such credits of the client, which are then seen too.
+        """
+        decision = Decision(PASS, "pass", reason)
+        decision.key, decision.found = stored, found
+        decision.age = max(0, self.now - entry.ctime)
+        if not self.is_fresh(entry):
+            decision.stored = entry.again(self.now).pack()
+            self.count(name for name in names if self.entries.get(name) is not None)
+            self.touch()
         return decision
 
-    def credit(self) -> None:
-        """Count a triplet of the client's that has passed, at most one an hour."""
-        if not self.settings.auto_whitelist:
-            return
-        name = client_key(self.client)
-        found = self.entries.get(name)
-        if found is None or state_of(name, found, self.settings, self.now) == "expired":
-            self.entries.put(name, Triplet(self.now, count=1).pack(), self.settings.max_age)
-            return
-        credit = Triplet.unpack(found)
-        if not 0 <= self.now - credit.last_seen < HOUR:
-            self.entries.put(name, credit.again(self.now).pack(), self.settings.max_age)
+    def touch(self) -> None:
+        """Keep the client's credit for as long as its senders'; nothing is counted."""
+        for name in self.clients():
+            entry = self.counted(name, self.entries.get(name))
+            if entry and not self.is_fresh(entry):
+                self.put(name, Triplet(entry.ctime, self.now, entry.count))
 
-    def greylisted(self) -> Decision:
+    def credit(self) -> None:
+        """Count a triplet that has passed, for the client and for its sender."""
+        if self.settings.auto_whitelist:
+            self.count(self.clients())
+        if self.settings.auto_whitelist_senders:
+            self.count(self.senders())
+
+    def count(self, names: Iterable[bytes]) -> None:
+        """Count one for each of these entries, at most one an hour."""
+        for name in names:
+            entry = self.counted(name, self.entries.get(name))
+            if entry is None:
+                self.put(name, Triplet(self.now, count=1))
+            elif not self.is_fresh(entry):
+                self.put(name, entry.again(self.now))
+
+    def counted(self, name: bytes, found: bytes | None) -> Triplet | None:
+        """Return a credit that was found, or None when it does not count."""
+        try:
+            entry = None if found is None else Triplet.unpack(found)
+        except ValueError:
+            return None
+        return None if entry is None or is_expired(name, entry, self.settings, self.now) else entry
+
+    def is_fresh(self, entry: Triplet) -> bool:
+        """Return whether an entry was seen within this hour."""
+        return 0 <= self.now - entry.last_seen < HOUR
+
+    def put(self, name: bytes, entry: Triplet) -> bytes:
+        """Store an entry for as long as it counts; return its value."""
+        waits = entry.passed is False and self.settings.mode != "learn"
+        value = entry.pack()
+        self.entries.put(
+            name, value, getattr(self.settings, "retry_window" if waits else "max_age")
+        )
+        return value
+
+    # Replies
+
+    def outgoing(self) -> Decision:
+        """Return the decision on mail of a user of ours, and expect its reply."""
+        decision = Decision(PASS, "pass", "own user")
+        user = self.request.get(b"sender", b"")
+        if user:
+            normal = self.settings.normalize_sender
+            correspondent = normalize(self.recipient) if normal else self.recipient
+            decision.key = reply_key(correspondent, delivered(user))
+            self.count([decision.key])
+        return decision
+
+    def reply(self) -> Decision | None:
+        """Return the decision on a reply to a user's mail, otherwise None."""
+        if not self.settings.learn_replies or not self.sender:
+            return None
+        stored = reply_key(self.sender, self.recipient)
+        found = self.entries.get(stored)
+        entry = self.counted(stored, found)
+        return self.used(stored, found, entry, "reply", [stored]) if found and entry else None
+
+    # Mail that waits
+
+    def greylisted(self, full: bool) -> Decision:
         """Return the decision on the triplet, and store the attempt."""
-        name = self.key()
+        name, reason = self.key, ""
         found = self.entries.get(name)
         triplet, warning = self.recall(found)
-        pool = b""
         if triplet is None:
-            domain = organization(self.request) if self.settings.pool == "network" else b""
-            for other, where in self.others(name, domain):
-                value = self.entries.get(other)
-                triplet, _ = self.recall(value)
-                if triplet:
-                    name, found, pool = other, value, where
-                    break
-        decision = self.again(name, triplet) if triplet else self.first(name, domain)
-        if pool:
-            decision.reason += f", pool={pool.decode()}"
+            name, found, triplet = self.former() or (name, found, None)
+        shared = self.shared(triplet)
+        if shared and (triplet is None or self.is_farther(shared[2], triplet)):
+            name, found, triplet = shared
+            reason = f", pool={self.domain.decode()}"
+        if triplet is None and full and self.settings.delay:
+            decision = self.deferred("new, max_entries reached", self.settings.delay)
+        else:
+            decision = self.judge(name, triplet, alone=shared is None)
+        decision.reason += reason
         decision.key, decision.found, decision.warning = name, found or b"", warning
         return decision
 
-    def key(self) -> bytes:
-        """Return the triplet's key."""
-        return key(self.client, self.sender(), self.request[b"recipient"])
-
-    def pool_key(self, domain: bytes) -> bytes:
-        """Return the key of the triplet that stands for all clients of a domain."""
-        return pool_key(domain, self.sender(), self.request[b"recipient"])
-
-    def sender(self) -> bytes:
-        """Return the sender as it stands in a key."""
-        sender = self.request.get(b"sender", b"")
-        return normalize(sender) if self.settings.normalize_sender else sender
-
     def recall(self, found: bytes | None) -> tuple[Triplet | None, str]:
-        """Return the stored triplet, or nothing and a warning when it is of no use."""
+        """Return the stored triplet, or None and a warning when it cannot be used."""
         if found is None:
             return None, ""
         try:
             triplet = Triplet.unpack(found)
         except ValueError:
             return None, f"ignoring stored value {found!r:.100}"
-        if triplet.ctime > self.now:
+        if triplet.ctime - self.now > SKEW:
             # The clock went back: nobody is greylisted for ever.
             return None, f"ignoring first attempt in the future: {triplet.ctime}"
-        return (None if is_expired(triplet, self.settings, self.now) else triplet), ""
+        return (None if is_expired(self.key, triplet, self.settings, self.now) else triplet), ""
 
-    def others(self, name: bytes, domain: bytes) -> Iterator[tuple[bytes, bytes]]:
-        """Yield the keys under which a triplet may be that is not under its own; and its pool."""
+    def former(self) -> Stored | None:
+        """Return the triplet as greylist.pl or version 0.1 stored it, or we with other settings."""
         sender, recipient = self.request.get(b"sender", b""), self.request[b"recipient"]
-        original = whole_key(self.request[b"client_address"], sender, recipient)
-        if original != name:
-            yield original, b""  # as greylist.pl stored it, or we with other settings
-        if b"~" in name:
-            yield whole_key(self.client, self.sender(), recipient), b""  # as version 0.1 stored it
-        if domain:
-            yield self.pool_key(domain), domain
+        names = [whole_key(self.request[b"client_address"], sender, recipient)]
+        if b"~" in self.key:
+            names.append(whole_key(self.client, self.sender, recipient))
+        for name in names:
+            found = self.entries.get(name) if name != self.key else None
+            triplet, _ = self.recall(found)
+            if found and triplet:
+                return name, found, triplet
+        return None
 
-    def first(self, name: bytes, domain: bytes) -> Decision:
-        """Return the decision on a first attempt, and store it."""
-        entries, settings, now = self.entries, self.settings, self.now
-        triplet = Triplet(now)
-        stored = triplet.pack()
-        keep = max(settings.retry_window, settings.max_age if settings.mode == "learn" else 0)
-        entries.put(name, stored, keep)
-        if domain:
-            entries.put(self.pool_key(domain), stored, keep)
-        return self.judge(triplet, stored, waiting=True)
+    def shared(self, own: Triplet | None) -> Stored | None:
+        """Return the triplet of the client's pool, if the client's own has not passed."""
+        if not self.domain or (own and own.has_passed(self.settings.delay)):
+            return None
+        name = self.pool_key()
+        found = self.entries.get(name)
+        triplet, _ = self.recall(found)
+        return (name, found, triplet) if found and triplet else None
 
-    def again(self, name: bytes, before: Triplet) -> Decision:
-        """Return the decision on one more attempt, and store it."""
-        triplet = before.again(self.now)
-        stored = triplet.pack()
-        delay = self.settings.delay
-        waits = triplet.is_waiting(delay) and self.settings.mode != "learn"
-        self.entries.put(
-            name, stored, self.settings.retry_window if waits else self.settings.max_age
-        )
-        waiting, new_day = before.is_waiting(delay), before.last_seen // DAY != self.now // DAY
-        if not triplet.is_waiting(delay) and (waiting or new_day) and not name.startswith(POOL):
-            waiting = self.share(stored) and waiting
-        return self.judge(triplet, stored, waiting)
+    def is_farther(self, one: Triplet, other: Triplet) -> bool:
+        """Return whether one triplet has passed, or began earlier, of which the other has not."""
+        return one.has_passed(self.settings.delay) or one.ctime < other.ctime
 
-    def share(self, stored: bytes) -> bool:
-        """Store a triplet that has passed for its domain; return whether none has passed there."""
-        domain = organization(self.request) if self.settings.pool == "network" else b""
-        if not domain:
-            return True
-        name = self.pool_key(domain)
-        before, _ = self.recall(self.entries.get(name))
-        self.entries.put(name, stored, self.settings.max_age)
-        return before is None or before.is_waiting(self.settings.delay)
+    def judge(self, name: bytes, before: Triplet | None, *, alone: bool) -> Decision:
+        """Return the decision on one more attempt for a triplet, and store it.
 
-    def judge(self, triplet: Triplet, stored: bytes, waiting: bool) -> Decision:
-        """Return the decision on a triplet, this attempt included, that was waiting or not."""
-        age = self.now - triplet.ctime
-        missing = self.settings.delay - age
-        if missing > 0:
-            reason = f"early-retry ({missing}s missing)" if triplet.count else "new"
-            action = deferral(self.request, self.settings, missing)
-            decision = Decision(action, "greylist", reason)
-        elif waiting:
+        Args:
+            name: the triplet's key.
+            before: what was stored; None before the first attempt.
+            alone: the client's pool has no such triplet.
+        """
+        settings, now = self.settings, self.now
+        age = max(0, now - before.ctime) if before else 0
+        missing = settings.delay - age
+        waits = before is None or self.waits(before)
+        if waits and missing <= 0 and self.was_deferred():
+            return self.deferred("early-retry, asked twice", 1)
+        passed = missing <= 0 or not waits
+        stays = passed or settings.mode == "learn"
+        after = before.again(now, stays) if before else Triplet(now, passed=stays)
+        if not passed:
+            reason = f"early-retry ({missing}s missing)" if before else "new"
+            decision = self.deferred(reason, missing)
+            self.remember_deferral(missing)
+        elif waits:
             self.credit()
             decision = Decision(self.header(age), "pass", f"triplet found, delay={age}")
         else:
             decision = Decision(PASS, "pass", "triplet found")
-        decision.stored, decision.age = stored, age
+        decision.stored, decision.age = self.put(name, after), age
+        new_day = before is not None and before.last_seen // DAY != now // DAY
+        if name == self.key and self.domain and (alone if not passed else waits or new_day):
+            self.put(self.pool_key(), after)
         return decision
+
+    def waits(self, triplet: Triplet) -> bool:
+        """Return whether this is a triplet's first attempt to be let through.
+
+        While learning, all are; what would have been one is told by the times.
+        """
+        if self.settings.mode == "learn":
+            return triplet.last_seen - triplet.ctime < self.settings.delay
+        return not triplet.has_passed(self.settings.delay)
+
+    def deferred(self, reason: str, missing: int) -> Decision:
+        """Return the decision that makes a client wait for so many seconds more."""
+        return Decision(deferral(self.request, self.settings, missing), "greylist", reason)
+
+    # One RCPT that is asked about twice, and one message
+
+    def was_deferred(self) -> bool:
+        """Return whether this very RCPT has been deferred already: one RCPT has one answer.
+
+        A service that stands in two restriction lists is asked twice, maybe in two seconds.
+        """
+        instance = self.request.get(b"instance")
+        name = instance_key(instance, self.recipient) if instance else b""
+        return bool(name) and self.entries.get(name) is not None
+
+    def remember_deferral(self, missing: int) -> None:
+        """Note that this RCPT was deferred, if the delay may end while it is still asked about."""
+        instance = self.request.get(b"instance")
+        if instance and missing <= BOUNDARY:
+            self.entries.put(instance_key(instance, self.recipient), b"%d" % self.now, DAY)
 
     def header(self, age: int) -> bytes:
         """Return the action for a message that was delayed: a header, once, if it is wanted.

@@ -82,6 +82,12 @@ def _count(text: str) -> int:
     return int(text)
 
 
+def _number(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= 12):
+        raise SettingsError(f"{text!r} is out of range: use 0 to 999999999999")
+    return int(text)
+
+
 def _one_of(text: str, words: tuple[str, ...]) -> str:
     if text not in words:
         raise SettingsError(f"{text!r} is none of {', '.join(words)}")
@@ -90,6 +96,10 @@ def _one_of(text: str, words: tuple[str, ...]) -> str:
 
 def _pool(text: str) -> str:
     return _one_of(text, ("network", "domain", "off"))
+
+
+def _clients(text: str) -> str:
+    return _one_of(text, ("all", "suspicious"))
 
 
 def _mode(text: str) -> str:
@@ -149,6 +159,12 @@ def _log(text: str) -> str:
 def _syslog_name(text: str) -> str:
     if not text or len(text) > 32 or text.strip(_NAME):
         raise SettingsError(f"{text!r} is not a name for syslog: use letters, digits, -, _ and /")
+    return text
+
+
+def _delimiter(text: str) -> str:
+    if not text.isascii() or not text.isprintable() or set(text) & set("@ ") or text.isalnum():
+        raise SettingsError(f"{text!r} is no set of characters that part an extension, such as +")
     return text
 
 
@@ -238,6 +254,24 @@ SETTINGS = (
     Setting("auto_whitelist", "5", _count,
             "How many triplets of a client have to pass, one an hour counting, before it is "
             "trusted; 0 for never."),
+    Setting("auto_whitelist_senders", "1", _count,
+            "How many triplets of a sender have to pass from a client, one an hour counting, "
+            "before the sender is known there and passes to every recipient; 0 for never."),
+    Setting("never_trust", "", _paths,
+            "Files of clients that never become trusted, nor their senders known, in the form of "
+            "whitelist. Private addresses never do."),
+    Setting("greylist_clients", "all", _clients,
+            "Who is greylisted: all, or suspicious: clients without a verified name or with a "
+            "customer's, or with a HELO name that is an address, has no dot, or is ours."),
+    Setting("learn_replies", "no", _yes_or_no,
+            "Let mail to a user pass from an address that the user has written to; needs the "
+            "service where our users' mail is asked about."),
+    Setting("own_clients", "", _paths,
+            "Files of clients that send our users' mail, beside users who have logged in, in the "
+            "form of whitelist; for learn_replies."),
+    Setting("max_entries", "0", _number,
+            "How many entries there may be, about; beyond it new triplets are deferred but not "
+            "stored. 0 for any number."),
     Setting("normalize_sender", "yes", _yes_or_no,
             "Leave out of a sender what a machine changes from mail to mail: BATV and SRS tags, "
             "numbers behind bounces and the like, extensions."),
@@ -248,6 +282,9 @@ SETTINGS = (
     Setting("greylist_recipients", "", _paths,
             "Files of the only recipients that are greylisted, in postgrey's form; without one, "
             "all are."),
+    Setting("recipient_delimiter", "+", _delimiter,
+            "The characters that part a recipient's extension, as in main.cf; for "
+            "greylist_recipients."),
     Setting("durable", "no", _yes_or_no,
             "Sync each update to the disk. Otherwise a power cut may lose the last moments; "
             "a killed filter loses nothing either way."),
@@ -316,6 +353,13 @@ class Settings:
     ipv6_prefix: int
     pool: str
     auto_whitelist: int
+    auto_whitelist_senders: int
+    never_trust: tuple[str, ...]
+    greylist_clients: str
+    learn_replies: bool
+    own_clients: tuple[str, ...]
+    max_entries: int
+    recipient_delimiter: str
     normalize_sender: bool
     whitelist_clients: tuple[str, ...]
     whitelist_recipients: tuple[str, ...]
@@ -350,10 +394,14 @@ class Settings:
         """See that the settings go together.
 
         Raises:
-            SettingsError: with these, nobody would ever be let through.
+            SettingsError: with these, nobody would ever be let through, or all mail be delayed.
         """
         if self.delay >= self.retry_window:
             raise SettingsError("delay is not shorter than retry_window")
+        if self.max_age < self.retry_window:
+            raise SettingsError(
+                "max_age is shorter than retry_window: what has passed would be forgotten first"
+            )
 
     def reread(self) -> Settings:
         """Return the settings as the file has them now.

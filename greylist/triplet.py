@@ -1,15 +1,19 @@
 """One greylist entry: ``ctime/atime/count`` under ``client/sender/recipient``.
 
 key   :== client "/" sender "/" recipient, in ASCII lower case, of at most KEY_MAX bytes
-value :== ctime "/" atime "/" count, decimal
+value :== ctime "/" atime "/" [mark] count, decimal
+mark  :== "0" for a triplet that has passed | "00" for one that has been retried too early
 
 A client chooses how long its addresses are, so in a key that would be too long, a long part is
 clipped, and a digest of the whole part stands for what is left out:
 
 part  :== text | beginning "~" digest end
+
 ctime is the time of the first attempt and atime that of the last one, in seconds since the
 epoch, with 0 for no second attempt yet; count is the number of attempts after the first.
-The text is that of the original ``greylist.pl``, whose databases can be used as they are.
+The text is that of the original ``greylist.pl``, whose databases can be used as they are; the
+mark leaves it the same three numbers for whoever knows no marks. A value without a mark has
+passed if the last attempt came ``delay`` after the first, and gets a mark at its next change.
 """
 
 from __future__ import annotations
@@ -17,6 +21,8 @@ from __future__ import annotations
 DAY = 86400
 
 CLIENT = b"/client/"
+SENDER = b"/sender/"
+REPLY = b"/reply/"
 POOL = b"/pool/"
 INSTANCE = b"/instance/"
 """How the keys of other entries begin; a triplet's never starts with a slash."""
@@ -44,14 +50,24 @@ _HEX = b"0123456789abcdef"
 
 
 class Triplet:
-    """When a client first tried to send from a sender to a recipient, and how often since."""
+    """When a client first tried to send from a sender to a recipient, and how often since.
 
-    __slots__ = ("atime", "count", "ctime")
+    Attributes:
+        ctime: the time of the first attempt, in seconds since the epoch.
+        atime: the time of the last attempt, 0 when there was one only.
+        count: the number of attempts after the first.
+        passed: whether it has been let through; None when the value does not tell.
+    """
 
-    def __init__(self, ctime: int, atime: int = 0, count: int = 0) -> None:
+    __slots__ = ("atime", "count", "ctime", "passed")
+
+    def __init__(
+        self, ctime: int, atime: int = 0, count: int = 0, passed: bool | None = None
+    ) -> None:
         self.ctime = ctime
         self.atime = atime
         self.count = count
+        self.passed = passed
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Triplet) and self.pack() == other.pack()
@@ -60,24 +76,33 @@ class Triplet:
         return hash(self.pack())
 
     def __repr__(self) -> str:
-        return f"Triplet({self.ctime}, {self.atime}, {self.count})"
+        return f"Triplet({self.ctime}, {self.atime}, {self.count}, {self.passed})"
 
     @property
     def last_seen(self) -> int:
         """The time of the last attempt, in seconds since the epoch."""
         return self.atime or self.ctime
 
-    def is_waiting(self, delay: int) -> bool:
-        """Return whether no attempt came this many seconds after the first yet."""
-        return self.last_seen - self.ctime < delay
+    def has_passed(self, delay: int) -> bool:
+        """Return whether it has been let through.
 
-    def again(self, now: int) -> Triplet:
-        """Return the triplet after one more attempt."""
-        return Triplet(self.ctime, now, self.count + 1)
+        Args:
+            delay: decides for a value without a mark, in seconds.
+        """
+        if self.passed is None:
+            return self.atime > 0 and self.atime - self.ctime >= delay
+        return self.passed
+
+    def again(self, now: int, passed: bool | None = None) -> Triplet:
+        """Return the triplet after one more attempt, which passed or not."""
+        return Triplet(self.ctime, now, self.count + 1, passed)
 
     def pack(self) -> bytes:
         """Return the text that is stored."""
-        return b"%d/%d/%d" % (self.ctime, self.atime, self.count)
+        if self.passed is None or not (self.passed or self.atime):
+            return b"%d/%d/%d" % (self.ctime, self.atime, self.count)
+        mark = b"0" if self.passed else b"00"
+        return b"%d/%d/%s%d" % (self.ctime, self.atime, mark, self.count)
 
     @classmethod
     def unpack(cls, value: bytes) -> Triplet:
@@ -92,7 +117,15 @@ class Triplet:
         triplet = cls(int(ctime), int(atime), int(count))
         if not triplet.ctime:
             raise ValueError("no first attempt")
+        if len(count) > 1 and count.startswith(b"0"):
+            # A zero more than the mark is the count itself.
+            marks = len(count) - len(b"%d" % triplet.count)
+            triplet.passed = marks == 1 if marks <= _MARKS else None
         return triplet
+
+
+_MARKS = 2
+"""The zeros of the longest mark."""
 
 
 def key(client: bytes, sender: bytes, recipient: bytes) -> bytes:
@@ -108,7 +141,7 @@ def key(client: bytes, sender: bytes, recipient: bytes) -> bytes:
 
 def whole_key(client: bytes, sender: bytes, recipient: bytes) -> bytes:
     """Return the key of a triplet with nothing clipped, as the original and version 0.1 have it."""
-    return b"%s/%s/%s" % (_escape(client), _escape(sender), recipient.lower())
+    return b"%s/%s/%s" % (escape(client), escape(sender), recipient.lower())
 
 
 def client_key(client: bytes) -> bytes:
@@ -116,14 +149,28 @@ def client_key(client: bytes) -> bytes:
     return CLIENT + clip(client.lower(), CLIENT_MAX)
 
 
+def sender_key(client: bytes, sender: bytes) -> bytes:
+    """Return the key of the entry of a client's sender: how many of its triplets have passed."""
+    name = clip(client.lower(), CLIENT_MAX)
+    return b"%s%s/%s" % (SENDER, name, clip(escape(sender), KEY_MAX - len(name) - 1))
+
+
+def reply_key(sender: bytes, recipient: bytes) -> bytes:
+    """Return the key of the entry of a user's mail, the recipient's, to this sender."""
+    return b"%s%s/%s" % (
+        REPLY, clip(escape(sender), KEY_MAX // 2), clip(recipient.lower(), KEY_MAX // 2)
+    )  # fmt: skip
+
+
 def pool_key(domain: bytes, sender: bytes, recipient: bytes) -> bytes:
     """Return the key of the triplet that stands for all clients of an organisational domain."""
     return POOL + _blake2(whole_key(domain, sender, recipient), _POOL_DIGEST)
 
 
-def instance_key(instance: bytes) -> bytes:
-    """Return the key of the entry of a message that has its header."""
-    return INSTANCE + clip(instance, INSTANCE_MAX)
+def instance_key(instance: bytes, recipient: bytes = b"") -> bytes:
+    """Return the key of the entry of a message that has its header, or of one of its recipients."""
+    name = b"%s/%s" % (instance, recipient.lower()) if recipient else instance
+    return INSTANCE + clip(name, INSTANCE_MAX)
 
 
 def split_key(text: bytes) -> tuple[bytes, bytes, bytes]:
@@ -136,10 +183,25 @@ def split_key(text: bytes) -> tuple[bytes, bytes, bytes]:
     return _unescape(client), _unescape(sender), recipient
 
 
+def split_credit(text: bytes) -> tuple[bytes, bytes, bytes]:
+    """Return the client, sender and recipient of a credit's key; it lacks one or two of them.
+
+    Raises:
+        ValueError: the text is not a credit's key.
+    """
+    if text.startswith(CLIENT):
+        return text[len(CLIENT) :], b"", b""
+    kind = SENDER if text.startswith(SENDER) else REPLY
+    first, second = text.removeprefix(kind).split(b"/", 1)
+    if kind == SENDER:
+        return first, _unescape(second), b""
+    return b"", _unescape(first), second
+
+
 def stands_for(stored: bytes, part: bytes) -> bool:
     """Return whether a part that ``split_key`` returned is the clipped form of this one."""
     digest = _digest_in(stored)
-    return bool(digest) and digest in {_digest(part.lower()), _digest(_escape(part))}
+    return bool(digest) and digest in {_digest(part.lower()), _digest(escape(part))}
 
 
 def clip(part: bytes, size: int) -> bytes:
@@ -147,7 +209,7 @@ def clip(part: bytes, size: int) -> bytes:
 
     The beginning and the domain stay readable, as far as there is room for them.
     """
-    if len(part) <= size and not _digest_in(part):
+    if len(part) <= size and (_TILDE not in part or not _digest_in(part)):
         return part
     room = size - 1 - 2 * _DIGEST
     local, at, domain = part.rpartition(b"@")
@@ -184,7 +246,8 @@ def _digest_in(part: bytes) -> bytes:
     return digest if len(digest) == 2 * _DIGEST and not digest.strip(_HEX) else b""
 
 
-def _escape(part: bytes) -> bytes:
+def escape(part: bytes) -> bytes:
+    """Return a part of a key in lower case, in which no slash can pass for the end of the part."""
     part = part.lower()
     # A number, as what is looked for in bytes, is found in a tenth of the time.
     if _SLASH in part or (_PERCENT in part and b"%2" in part):

@@ -18,6 +18,7 @@ from readable import as_root, can_be_root
 from settled import write
 
 from greylist import watched_file
+from greylist.triplet import Triplet
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -93,12 +94,12 @@ class Place:
 
         def shift(entries):
             for key, value in entries.after(b"", 1_000_000):
-                if key.startswith(b"/"):
+                if key.startswith(b"/") and not key.startswith(b"/pool/"):
                     continue
-                ctime, atime, count = map(int, value.split(b"/"))
-                entries.put(
-                    key, b"%d/%d/%d" % (ctime - seconds, atime and atime - seconds, count), 0
-                )
+                triplet = Triplet.unpack(value)
+                triplet.ctime -= seconds
+                triplet.atime -= seconds if triplet.atime else 0
+                entries.put(key, triplet.pack(), 0)
 
         store.transact(shift)
         store.close()

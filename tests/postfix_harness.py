@@ -37,9 +37,6 @@ inet_interfaces = 127.0.0.1
 smtpd_peername_lookup = no
 smtpd_authorized_xclient_hosts = 127.0.0.1
 smtpd_client_connection_count_limit = 0
-smtpd_error_sleep_time = 0
-smtpd_soft_error_limit = 1000000
-smtpd_hard_error_limit = 1000000
 alias_maps =
 local_recipient_maps =
 local_transport = discard
@@ -82,7 +79,7 @@ store = BerkeleyStore(path, KernelLock(lock_path(path), 10), Log(), Rules(Settin
 
 def shift(entries):
     for key, value in entries.after(b"", 1_000_000):
-        if not key.startswith(b"/"):
+        if not key.startswith(b"/") or key.startswith(b"/pool/"):
             triplet = Triplet.unpack(value)
             triplet.ctime -= seconds
             triplet.atime -= seconds if triplet.atime else 0

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from greylist.addresses import Networks, network, parse_address, parse_network
+from greylist.addresses import Networks, is_private, network, parse_address, parse_network
 from greylist.whitelist.whitelist import Line
 
 
@@ -47,11 +47,14 @@ def test_ipv4_as_ipaddress_has_it(address, prefix):
     assert network(str(address).encode(), prefix, 64) == str(expected).encode()
 
 
+NAT64 = ipaddress.ip_network("64:ff9b::/96")
+
+
 @hypothesis.settings(deadline=None)
 @given(st.ip_addresses(v=6), st.integers(1, 128))
 def test_ipv6_as_ipaddress_has_it(address, prefix):
     """The network of an IPv6 address is the one that the standard library finds."""
-    if address.ipv4_mapped:
+    if address.ipv4_mapped or address in NAT64:
         return
     expected = ipaddress.ip_network((address, prefix), strict=False).network_address
     found = network(str(address).encode(), 24, prefix)
@@ -116,3 +119,45 @@ def test_thousands_of_networks():
     assert networks.find(b"10.77.255.9") == b"10.77.255.0/24"
     assert networks.find(b"10.200.1.9") is None
     assert len(networks._tables) == 1
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [
+        (b"64:ff9b::192.0.2.9", b"192.0.2.0"),
+        (b"64:ff9b::c000:209", b"192.0.2.0"),
+        (b"64:FF9B::C000:0209", b"192.0.2.0"),
+        (b"64:ff9b::1:c000:209", b"64:ff9b::"),
+        (b"64:ff9b:1::192.0.2.9", b"64:ff9b:1::"),
+    ],
+)
+def test_clients_behind_nat64(address, expected):
+    """The IPv4 address that a translator wrote as IPv6 is the client (RFC 6052)."""
+    assert network(address, 24, 64) == expected
+
+
+def test_all_of_ipv4_is_no_line():
+    """The translator's own prefix would stand for everybody that has an IPv4 address."""
+    for text in (b"64:ff9b::/96", b"::ffff:0:0/96"):
+        with pytest.raises(ValueError, match="all of IPv4"):
+            parse_network(text)
+    assert parse_network(b"64:ff9b::192.0.2.0/120") == parse_network(b"192.0.2.0/24")
+
+
+@hypothesis.settings(deadline=None)
+@given(st.ip_addresses())
+def test_private_addresses(address):
+    """Private and local addresses are those of the standard library that a gateway may have."""
+    networks = (
+        "0.0.0.0/8 10.0.0.0/8 100.64.0.0/10 127.0.0.0/8 169.254.0.0/16 172.16.0.0/12 "
+        "192.168.0.0/16 ::/127 fc00::/7 fe80::/10"
+    ).split()
+    expected = any(address in ipaddress.ip_network(text) for text in networks)
+    if address.version == 4 or not (address.ipv4_mapped or address in NAT64):
+        assert is_private(int(address), address.max_prefixlen) == expected
+    for text in networks:
+        first = ipaddress.ip_network(text)[0]
+        last = ipaddress.ip_network(text)[-1]
+        assert is_private(int(first), first.max_prefixlen)
+        assert is_private(int(last), first.max_prefixlen)
+        assert not is_private(int(last) + 1, first.max_prefixlen)

@@ -6,6 +6,7 @@ import pytest
 from memory import Memory
 
 from greylist import policy
+from greylist.screening import screen
 from greylist.settings import Settings
 from greylist.triplet import Triplet
 from greylist.whitelist.whitelist import Line
@@ -50,7 +51,7 @@ def test_early_retry(age, missing):
     decision = decide(entries, NOW + age)
     assert (decision.action, decision.verdict) == (DEFER, "greylist")
     assert decision.reason == f"early-retry ({missing}s missing)"
-    assert entries.triplets == {KEY: b"%d/%d/1" % (NOW, NOW + age)}
+    assert entries.triplets == {KEY: b"%d/%d/001" % (NOW, NOW + age)}
 
 
 @pytest.mark.parametrize("age", [300, 301, 86400])
@@ -60,7 +61,7 @@ def test_retry(age):
     decision = decide(entries, NOW + age)
     assert (decision.action, decision.verdict) == (b"dunno", "pass")
     assert decision.reason == f"triplet found, delay={age}"
-    assert entries.triplets == {KEY: b"%d/%d/5" % (NOW, NOW + age)}
+    assert entries.triplets == {KEY: b"%d/%d/05" % (NOW, NOW + age)}
 
 
 def test_next_mail():
@@ -94,11 +95,23 @@ def test_bad_value(value):
 
 def test_first_attempt_in_the_future():
     """A triplet from a future clock starts afresh: nobody is greylisted for ever."""
-    entries = Memory({KEY: b"%d/0/3" % (NOW + 1)})
+    entries = Memory({KEY: b"%d/0/3" % (NOW + 301)})
     decision = decide(entries, NOW)
     assert decision.action == DEFER
+    assert "in the future" in decision.warning
     assert entries.triplets == {KEY: b"%d/0/0" % NOW}
     assert decide(entries, NOW + 300).action == b"dunno"
+
+
+@pytest.mark.parametrize("ahead", [1, 2, 180, 300])
+def test_clocks_of_two_hosts(ahead):
+    """A first attempt a few minutes in the future is that of a host whose clock is ahead."""
+    entries = Memory({KEY: b"%d/0/0" % (NOW + ahead)})
+    decision = decide(entries, NOW)
+    assert (decision.action, decision.reason) == (DEFER, "early-retry (300s missing)")
+    assert decision.warning == ""
+    assert entries.triplets == {KEY: b"%d/%d/001" % (NOW + ahead, NOW)}
+    assert decide(entries, NOW + ahead + 300).action == b"dunno"
 
 
 def test_last_attempt_in_the_future():
@@ -112,7 +125,7 @@ def test_null_sender():
     """The null sender is greylisted like any other."""
     entries = Memory()
     request = {**REQUEST, b"sender": b""}
-    assert policy.screen(request, Nobody()) is None
+    assert screen(request, Settings(), [Nobody()]) is None
     assert policy.decide(request, entries, Settings(), NOW).action == DEFER
     assert list(entries.triplets) == [b"192.0.2.0//recipient@example.org"]
     del request[b"sender"]
@@ -127,7 +140,7 @@ def test_request_without_what_is_needed(name, request_):
     del request[name]
     if name in request_:
         request[name] = request_[name]
-    decision = policy.screen(request, Nobody())
+    decision = screen(request, Settings(), [Nobody()])
     assert decision.action == b"dunno"
     assert f"request without {name.decode()}" in decision.warning
 
@@ -141,7 +154,7 @@ def test_whitelist_sees_the_full_key():
             asked.append(subject)
             return Line(b"the line")
 
-    decision = policy.screen(REQUEST, Everybody())
+    decision = screen(REQUEST, Settings(), [Everybody()])
     assert asked == [b"192.0.2.1/sender@example.com/recipient@example.org"]
     assert (decision.action, decision.reason) == (b"dunno", "client whitelist")
     assert decision.found == b"the line"

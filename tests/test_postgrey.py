@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from greylist.policy import screen
+from greylist.screening import screen
+from greylist.settings import Settings
 from greylist.whitelist.postgrey import client_rule, recipient_rule
 from greylist.whitelist.whitelist import Line, Patterns, Whitelist
 
@@ -137,7 +138,7 @@ def test_screen(tmp_path):
 
     def reason(name, to):
         what = {b"client_address": b"192.0.2.1", b"client_name": name, b"recipient": to}
-        decision = screen(what, *lists, only=opted)
+        decision = screen(what, Settings(), lists, opted)
         return decision.reason if decision else None
 
     assert reason(b"mail.example.com", b"b@example.org") == "client whitelist"

@@ -90,7 +90,7 @@ def test_four_processes(place):
         store.close()
 
     in_processes(4, update)
-    assert place.entries() == {KEY: b"%d/%d/%d" % (NOW, NOW, 4 * UPDATES - 1)}
+    assert place.entries() == {KEY: b"%d/%d/00%d" % (NOW, NOW, 4 * UPDATES - 1)}
 
 
 def test_processes_that_never_close(place):
@@ -103,7 +103,7 @@ def test_processes_that_never_close(place):
 
     for _ in range(20):
         in_processes(1, update)
-    assert place.entries() == {KEY: b"%d/%d/199" % (NOW, NOW)}
+    assert place.entries() == {KEY: b"%d/%d/00199" % (NOW, NOW)}
 
 
 def test_files_are_private(place):
@@ -175,7 +175,7 @@ def test_a_database_of_the_original_is_taken_over(place, make):
         b"198.51.100.%d/s%d@example.com/r@example.org" % (n, n): b"1600000000/1600000300/%d" % n
         for n in range(1, 5001)
     }
-    expected[b"198.51.100.7/s7@example.com/r@example.org"] = b"1600000000/%d/8" % day
+    expected[b"198.51.100.7/s7@example.com/r@example.org"] = b"1600000000/%d/08" % day
     expected[KEY] = b"%d/0/0" % NOW
     assert place.entries() == expected
     names = {path.name for path in place.data.iterdir()}

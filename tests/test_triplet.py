@@ -55,7 +55,8 @@ PARTS = st.one_of(st.binary(), st.text("ab/%25f@").map(str.encode))
 def test_keys_do_not_collide(one, other):
     """Two keys are equal only when their three parts are, but for ASCII case."""
     lower = tuple(part.lower() for part in one)
-    assert split_key(key(*one)) == lower
+    if len(whole_key(*one)) <= KEY_MAX:
+        assert split_key(key(*one)) == lower
     assert (key(*one) == key(*other)) == (lower == tuple(part.lower() for part in other))
 
 

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from greylist.policy import screen
+from greylist.screening import screen
+from greylist.settings import Settings
 from greylist.whitelist.whitelist import ATTRIBUTES, Line, Patterns, Whitelist
 
 
@@ -135,9 +136,11 @@ def test_screen(tmp_path):
     path = tmp_path / "nogreylist"
     path.write_bytes(b"recipient=^b@\nsender=^a@\n")
     whitelist = Whitelist(str(path), pytest.fail)
-    decision = screen(request(), whitelist)
+    decision = screen(request(), Settings(), [whitelist])
     assert (decision.action, decision.reason) == (b"dunno", "recipient whitelist")
     assert (decision.found, decision.found.path) == (b"recipient=^b@", str(path))
-    decision = screen(request(recipient=b"c@example.org"), whitelist)
+    decision = screen(request(recipient=b"c@example.org"), Settings(), [whitelist])
     assert (decision.reason, decision.found.number) == ("client whitelist", 2)
-    assert screen(request(recipient=b"c@example.org", sender=b"c@x"), whitelist) is None
+    assert (
+        screen(request(recipient=b"c@example.org", sender=b"c@x"), Settings(), [whitelist]) is None
+    )

@@ -4,29 +4,28 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from greylist.expiry import state_of
-from greylist.triplet import CLIENT, Triplet, split_key
+from greylist.expiry import STATES, state_of
+from greylist.triplet import CLIENT, Triplet, split_credit, split_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from greylist.settings import Settings
 
-STATES = ("waiting", "passed", "trusted", "expired")
-"""What an entry may be; all else is the policy's own bookkeeping and not shown."""
-
 
 class Entry(NamedTuple):
-    """An entry of a triplet, or of a trusted client.
+    """An entry of a triplet, or of a client's, a sender's or a user's credit.
 
     Attributes:
         key: what it is stored under.
         state: one of STATES.
-        client, sender, recipient: of a triplet; a trusted client has no sender or recipient.
+        client, sender, recipient: of a triplet; a client's credit has no sender, a sender's no
+            recipient, and a user's no client.
         first: the time of the first attempt, in seconds since the epoch.
         last: the time of the last attempt.
-        attempts: how often the client tried, the first time included; of a trusted client,
-            how many of its triplets have passed.
+        attempts: how often the client tried, the first time included; of a credit, how many
+            triplets have passed.
+        passed: whether a triplet has been let through, be it expired since.
     """
 
     key: bytes
@@ -37,10 +36,21 @@ class Entry(NamedTuple):
     first: int
     last: int
     attempts: int
+    passed: bool
+
+    @property
+    def is_triplet(self) -> bool:
+        """Whether it is about a triplet."""
+        return not self.key.startswith(b"/")
+
+    @property
+    def has_sender(self) -> bool:
+        """Whether it is about a sender, be it the null sender."""
+        return not self.key.startswith(CLIENT)
 
 
 def entries(stored: Iterable[tuple[bytes, bytes]], settings: Settings, now: int) -> Iterator[Entry]:
-    """Yield what is stored as entries; what is neither a triplet nor a client is left out."""
+    """Yield what is stored as entries; the policy's own bookkeeping is left out."""
     for key, value in stored:
         entry = entry_of(key, value, settings, now)
         if entry:
@@ -48,15 +58,16 @@ def entries(stored: Iterable[tuple[bytes, bytes]], settings: Settings, now: int)
 
 
 def entry_of(key: bytes, value: bytes, settings: Settings, now: int) -> Entry | None:
-    """Return the entry that is stored so, or nothing when it is no person's business."""
+    """Return the entry that is stored so, or None when it is no person's business."""
     state = state_of(key, value, settings, now)
     if state not in STATES:
         return None
+    credit = key.startswith(b"/")
     try:
         triplet = Triplet.unpack(value)
-        client = key.startswith(CLIENT)
-        parts = (key[len(CLIENT) :], b"", b"") if client else split_key(key)
+        parts = split_credit(key) if credit else split_key(key)
     except ValueError:
         return None
-    attempts = triplet.count + (not client)
-    return Entry(key, state, *parts, triplet.ctime, triplet.last_seen, attempts)
+    attempts = triplet.count + (not credit)
+    passed = not credit and triplet.has_passed(settings.delay)
+    return Entry(key, state, *parts, triplet.ctime, triplet.last_seen, attempts, passed)

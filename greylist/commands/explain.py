@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
-from greylist import log, policy
+from greylist import log
 from greylist.answer import Responder
+from greylist.client import suspicious
 from greylist.commands import output
 from greylist.commands.logs.pasted import Pasted, attempts
 from greylist.commands.session import kept, to_person
@@ -49,6 +50,7 @@ class Explanation(NamedTuple):
         stored: what the filter would store.
         place: the line that matched, as ``FILE:LINE: TEXT``, empty when none did.
         passes: when a retry would pass, in seconds since the epoch; nothing if this one does.
+        sign: by which the client looks like no mail server, empty when there is none.
         refusal: the refusal in the log, if that is where the request is from.
         refused_by: whose refusal it was, in words; empty if it was greylist's.
     """
@@ -59,6 +61,7 @@ class Explanation(NamedTuple):
     stored: dict[bytes, bytes | None]
     place: str
     passes: int | None
+    sign: str = ""
     refusal: Refusal | None = None
     refused_by: str = ""
 
@@ -89,7 +92,7 @@ def command(settings: Settings, /, as_json: bool, **attributes: str | None) -> N
     responder = Responder(settings, to_person())
     with kept(settings).acting():  # what root can read is no proof
         screened = [(pasted.request, responder.screen(pasted.request)) for pasted in requests]
-    explanations = zip(explain_all(screened, settings), requests, strict=True)
+    explanations = zip(explain_all(screened, responder), requests, strict=True)
     for number, (bare, pasted) in enumerate(explanations):
         explanation = bare._replace(refusal=pasted.refusal, refused_by=_by(pasted, settings))
         if as_json:
@@ -150,12 +153,13 @@ def _standard_input() -> Iterator[Pasted]:
 
 
 def explain_all(
-    requests: list[tuple[Request, Decision | None]], settings: Settings
+    requests: list[tuple[Request, Decision | None]], responder: Responder
 ) -> Iterator[Explanation]:
     """Yield the explanations of requests, each with its decision if it needs no entry."""
     if all(screened for _, screened in requests):
-        yield from (explain(*pair, settings, None) for pair in requests)
+        yield from (explain(*pair, responder, None) for pair in requests)
         return
+    settings = responder.settings
     database = kept(settings)
     with database.acting():
         known = database.exists()
@@ -163,30 +167,31 @@ def explain_all(
         words = f"There is no database at {settings.database} yet: it counts as empty."
         click.echo(words, err=True)
         empty = MemoryStore()
-        yield from (explain(*pair, settings, empty) for pair in requests)
+        yield from (explain(*pair, responder, empty) for pair in requests)
     else:
         with database.opened() as store:
             for pair in requests:
-                yield store.transact(functools.partial(explain, *pair, settings))
+                yield store.transact(functools.partial(explain, *pair, responder))
 
 
 def explain(
-    request: Request, screened: Decision | None, settings: Settings, entries: Entries | None
+    request: Request, screened: Decision | None, responder: Responder, entries: Entries | None
 ) -> Explanation:
     """Return what the policy would decide, its changes going nowhere."""
+    sign = suspicious(request, responder.settings) if _is_about_mail(request) else ""
     if screened or entries is None:
         assert screened
-        return Explanation(request, screened, [], {}, _place(screened.found), None)
+        return Explanation(request, screened, [], {}, _place(screened.found), None, sign)
     now = int(time.time())
     overlay = Overlay(entries.get)
-    decision = policy.decide(request, overlay, settings, now)
+    decision = responder.decide(request, overlay, now)
     looked_up, stored = list(overlay.looked_up), dict(overlay.changes)
     passes = None
     if decision.verdict == "greylist":
-        passes = now + max(0, settings.delay - decision.age)
-        retry = policy.decide(request, overlay, settings, passes)
+        passes = now + max(0, responder.settings.delay - decision.age)
+        retry = responder.decide({**request, b"instance": b""}, overlay, passes)
         passes = passes if retry.verdict == "pass" else None
-    return Explanation(request, decision, looked_up, stored, "", passes)
+    return Explanation(request, decision, looked_up, stored, "", passes, sign)
 
 
 def _place(line: bytes) -> str:
@@ -202,6 +207,7 @@ def show(explanation: Explanation, settings: Settings) -> None:
     rows: list[tuple[str, str]] = [
         ("request", _described(explanation.request)),
         *_refused(explanation),
+        ("suspicious", explanation.sign or "no sign"),
         ("whitelist", explanation.place or _not_whitelisted(explanation, settings)),
     ]
     rows += [_entry("", *pair) for pair in explanation.looked_up]
@@ -272,6 +278,7 @@ def as_dict(explanation: Explanation) -> dict[str, object]:
         "verdict": decision.verdict,
         "reason": decision.reason,
         "warning": decision.warning,
+        "suspicious": explanation.sign,
         "whitelist": explanation.place,
         "passes": explanation.passes,
         "refused_by": explanation.refused_by,

@@ -80,7 +80,7 @@ def choose(
     test = selection.test(now, settings)
     stored = output.progress(walk(store), "Reading")
     found = (entry for entry in entries(stored, settings, now) if test(entry))
-    chosen = [entry for entry in found if entry.recipient or not triplets]
+    chosen = [entry for entry in found if entry.is_triplet or not triplets]
     if not chosen:
         click.echo("No entry matches.", err=True)
         raise click.exceptions.Exit(1)

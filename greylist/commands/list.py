@@ -44,8 +44,10 @@ def command(
 
     PATTERN is a glob for the client, the sender or the recipient; a client may also be given
     as an address or as a network. Times are local. TRIES counts the attempts, the first one
-    included, and for a trusted client the triplets that have passed. With --json, each line is
-    an object. Exit status: 0, or 1 if nothing matches.
+    included. Beside triplets, there are the credits of clients (SENDER and RECIPIENT are *) and of
+    their senders (RECIPIENT is *), with the number of their triplets that have passed: with
+    enough of it, a client is trusted and a sender known. With --json, each line is an object.
+    Exit status: 0, or 1 if nothing matches.
 
     \b
     Examples:
@@ -93,16 +95,16 @@ def show(chosen: Iterable[Entry], as_json: bool) -> None:
 def as_dict(entry: Entry) -> dict[str, object]:
     """Return an entry for JSON; times are in seconds since the epoch."""
     value: dict[str, object] = entry._asdict()
-    del value["key"]
+    del value["key"], value["passed"]
     for name in ("client", "sender", "recipient"):
         value[name] = output.plain(getattr(entry, name))
     return value
 
 
 def _row(entry: Entry) -> tuple[object, ...]:
-    sender = output.text(entry.sender) or ("<>" if entry.recipient else "*")
+    sender = output.text(entry.sender) or ("<>" if entry.has_sender else "*")
     return (
-        output.text(entry.client),
+        output.text(entry.client) or "*",
         sender,
         output.text(entry.recipient) or "*",
         entry.state,

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+import time
 from collections import Counter
 from contextlib import contextmanager
+from functools import partial
 from operator import itemgetter
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -13,6 +15,7 @@ import click
 
 from greylist.commands import dump_format, output
 from greylist.commands.session import apply, opened
+from greylist.expiry import keep, merge
 from greylist.triplet import INSTANCE, Triplet
 
 if TYPE_CHECKING:
@@ -34,8 +37,9 @@ OUTCOMES = ("added", "merged", "unchanged")
 def command(settings: Settings, /, file: BinaryIO, as_json: bool) -> None:
     """Take in the entries of FILE, or of standard input, in the form that dump prints.
 
-    What is in the database stays: where both have a triplet, the older first attempt, the
-    newer last attempt and the greater count hold. All is read before anything is written: if
+    What is in the database stays: where both have an entry, what has expired is dropped, and the
+    older first attempt, the newer last attempt and the greater count hold; a triplet has passed
+    if it has in one of them. All is read before anything is written: if
     there is no entry, a line is broken, or the dump is cut short, nothing is taken in, with
     exit status 1. A line that reads well but is no entry is left out, and named.
 
@@ -97,36 +101,22 @@ def _is_entry(key: bytes, value: bytes) -> bool:
 def load(settings: Settings, entries: Iterable[tuple[bytes, bytes]]) -> Counter[str]:
     """Merge entries into the database, which need not exist; return what became of them."""
     counts: Counter[str] = Counter()
+    merge = partial(merge_entry, settings, int(time.time()))
     with opened(settings, create=True, adopt=True) as store:
         for outcomes in apply(store, entries, merge, itemgetter(0)):
             counts.update(outcomes)
     return counts
 
 
-def merge(entries: Entries, entry: tuple[bytes, bytes]) -> str:
-    """Store an entry, keeping the best of both where there is one; return its outcome."""
+def merge_entry(settings: Settings, now: int, entries: Entries, entry: tuple[bytes, bytes]) -> str:
+    """Store an entry, joined with the one that there is; return its outcome."""
     key, value = entry
     found = entries.get(key)
-    merged = value if found is None else _merged(found, value)
-    if merged == found:
+    merged = value if found is None else merge(key, value, found, settings, now)
+    if merged is None or merged == found:
         return "unchanged"
-    entries.put(key, merged, 0)
+    entries.put(key, merged, keep(key, merged, settings, now))
     return "added" if found is None else "merged"
-
-
-def _merged(found: bytes, value: bytes) -> bytes:
-    """Return the value with the older first attempt and the newer last one."""
-    try:
-        new = Triplet.unpack(value)
-    except ValueError:
-        return found
-    try:
-        old = Triplet.unpack(found)
-    except ValueError:
-        return value
-    first, last = min(old.ctime, new.ctime), max(old.last_seen, new.last_seen)
-    count = max(old.count, new.count)
-    return Triplet(first, last if last > first else 0, count).pack()
 
 
 def report(counts: Counter[str], as_json: bool) -> None:

@@ -50,7 +50,7 @@ def render(figures: Figures) -> str:
         ("build_info", "The version that wrote this.", [(f'{{version="{__version__}"}}', 1)]),
         (
             "entries",
-            "Entries in the database, by state; clients are trusted, triplets all else.",
+            "Entries in the database, by state.",
             [(f'{{state="{state}"}}', number) for state, number in figures.states.items()],
         ),
         (

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from greylist.addresses import parse_address
-from greylist.client import identify, organization
+from greylist.client import identities, organization
 from greylist.commands import output
 from greylist.commands.entry import Entry, entry_of
 from greylist.commands.forget import choose
@@ -68,24 +68,24 @@ def command(
 
 
 def _pass(settings: Settings, selection: Selection, now: int, dry_run: bool) -> list[Entry]:
-    """Make the triplets that wait old enough; return those that were meant."""
+    """Note that the triplets that wait have passed; return those that were meant."""
 
-    def age(entries: Entries, entry: Entry) -> None:
+    def let_through(entries: Entries, entry: Entry) -> None:
         found = entries.get(entry.key)
         if found is None:
             return  # it went meanwhile
         state, triplet = state_of(entry.key, found, settings, now), Triplet.unpack(found)
         if state in _CHANGED:
-            old = max(1, now - settings.delay)
-            first = min(triplet.ctime, old) if state == "waiting" else old
-            entries.put(entry.key, Triplet(first, 0, triplet.count).pack(), settings.retry_window)
+            passed = triplet if state == "waiting" else Triplet(now)
+            passed.passed = True
+            entries.put(entry.key, passed.pack(), settings.max_age)
 
     with opened(settings) as store:
         if not selection.state:
             selection = selection._replace(state=("waiting",))
         chosen = choose(store, settings, selection, now, triplets=True)
         if not dry_run:
-            sum(map(len, apply(store, chosen, age, attrgetter("key"))))
+            sum(map(len, apply(store, chosen, let_through, attrgetter("key"))))
     return chosen
 
 
@@ -110,7 +110,13 @@ def _trust(settings: Settings, address: str, now: int, dry_run: bool) -> Entry:
 def _client(name: bytes, settings: Settings) -> bytes:
     """Return the identity of the client that a person names."""
     if parse_address(name):
-        return identify({b"client_address": name}, settings)
+        names = identities({b"client_address": name}, settings)[2]
+        if not names:
+            raise click.UsageError(
+                f"--trust {output.text(name)}: a private address is never trusted; "
+                "add the client to the whitelist's file"
+            )
+        return names[-1]
     request = {b"client_name": name, b"client_address": b"unknown"}
     domain = organization(request) if settings.pool == "domain" else b""
     if not domain:

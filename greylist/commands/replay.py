@@ -78,7 +78,7 @@ def command(  # noqa: PLR0913, PLR0917 - click gives each option a parameter
 def _play(found: list[Delivery], settings: Settings) -> Outcome:
     responder = Responder(settings, to_person())
     with kept(settings).acting():  # what root can read is no proof
-        return play(found, settings, responder.screen)
+        return play(found, responder)
 
 
 def _name(settings: Settings) -> str:

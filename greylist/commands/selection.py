@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
-from greylist.commands.entry import STATES
+from greylist.expiry import STATES
 from greylist.log import unquote
 from greylist.sender import normalize
 from greylist.settings import SettingsError, parse_time
@@ -60,16 +60,22 @@ class Selection(NamedTuple):
         tests: list[Callable[[Entry], object]] = []
         if self.pattern:
             client, other = client_test(self.pattern, settings), glob_test(self.pattern)
-            tests.append(lambda e: client(e.client) or other(e.sender) or other(e.recipient))
+            tests.append(
+                lambda e: (
+                    (e.client and client(e.client))
+                    or (e.has_sender and other(e.sender))
+                    or (e.recipient and other(e.recipient))
+                )
+            )
         if self.client:
             by_client = client_test(self.client, settings)
-            tests.append(lambda e: by_client(e.client))
+            tests.append(lambda e: e.client and by_client(e.client))
         if self.sender:
             by_sender = glob_test(self.sender)
-            tests.append(lambda e: e.recipient and by_sender(e.sender))
+            tests.append(lambda e: e.has_sender and by_sender(e.sender))
         if self.recipient:
             by_recipient = glob_test(self.recipient)
-            tests.append(lambda e: by_recipient(e.recipient))
+            tests.append(lambda e: e.recipient and by_recipient(e.recipient))
         if self.state:
             tests.append(lambda e: e.state in self.state)
         if self.older is not None:

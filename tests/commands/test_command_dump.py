@@ -18,13 +18,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from greylist.commands import dump_format
-from greylist.commands.load import merge
+from greylist.commands.load import merge_entry
 from greylist.commands.session import kept, opened, to_person, walk
+from greylist.settings import Settings
 from greylist.store.berkeley.backup import _has_whole_log
 from greylist.store.memory import MemoryStore
 
 from .mailhost import NOW, SCRIPT, Host
 
+DAY = 86400
 STRANGE = b"what \xfe ever"
 ODD = {
     b"192.0.2.0/a\tb\n\\x41#\xff\x00/c": b"1/2/3",
@@ -65,21 +67,35 @@ def test_a_dump_loads_as_it_was(host, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "expected"),
+    ("old", "new", "outcome", "expected"),
     [
-        (b"100/0/0", b"90/0/0", b"90/100/0"),
-        (b"100/200/3", b"150/300/1", b"100/300/3"),
-        (b"100/0/0", b"100/0/0", b"100/0/0"),
-        (b"garbage", b"100/0/0", b"100/0/0"),
-        (b"100/0/0", b"garbage", b"100/0/0"),
+        ((900, 0, "0"), (1000, 0, "0"), "merged", (1000, 900, "001")),
+        ((900, 500, "03"), (950, 400, "01"), "merged", (950, 400, "03")),
+        ((900, 0, "0"), (900, 0, "0"), "unchanged", (900, 0, "0")),
+        ((900, 0, "0"), (10 * DAY, 0, "0"), "unchanged", (900, 0, "0")),
+        ((10 * DAY, 0, "0"), (900, 0, "0"), "merged", (900, 0, "0")),
+        (None, (10 * DAY, 0, "0"), "added", (10 * DAY, 0, "0")),
     ],
 )
-def test_both_have_the_triplet(old, new, expected):
-    """The older first attempt, the newer last one and the greater count hold."""
-    entries = MemoryStore()
-    entries.put(b"k", old, 0)
-    merge(entries, (b"k", new))
-    assert entries.get(b"k") == expected
+def test_both_have_the_triplet(old, new, outcome, expected):
+    """What has expired is dropped; the older first attempt, the newer last, the greater count."""
+
+    def value(ctime, atime, count):
+        return b"%d/%d/%s" % (NOW - ctime, atime and NOW - atime, count.encode())
+
+    entries = MemoryStore([] if old is None else [(b"a/b/c", value(*old))])
+    assert merge_entry(Settings(), NOW, entries, (b"a/b/c", value(*new))) == outcome
+    assert entries.get(b"a/b/c") == value(*expected)
+
+
+@pytest.mark.parametrize(("old", "new"), [(b"garbage", b"%d/0/0"), (b"%d/0/0", b"garbage")])
+def test_a_value_that_is_none_is_never_kept_for_one(old, new):
+    """A value that cannot be read gives way to one that can."""
+    good = b"%d/0/0" % NOW
+    old, new = (text.replace(b"%d", b"%d" % NOW) for text in (old, new))
+    entries = MemoryStore([(b"a/b/c", old)])
+    merge_entry(Settings(), NOW, entries, (b"a/b/c", new))
+    assert entries.get(b"a/b/c") == good
 
 
 @pytest.mark.parametrize(

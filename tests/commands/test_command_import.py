@@ -168,7 +168,7 @@ def test_the_later_greylist_pl_is_taken_over(host, tmp_path):
     result = imported(host, path)
     assert (result["triplets"], result["unknown"], result["merged"]) == (2, 1, 1)
     assert host.all() == {
-        b"192.0.2.0/a@example.com/b@example.org": b"%d/%d/3" % (NOW - 900, NOW - 10)
+        b"192.0.2.0/a@example.com/b@example.org": b"%d/%d/03" % (NOW - 900, NOW - 10)
     }
 
 

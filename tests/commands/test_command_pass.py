@@ -22,18 +22,23 @@ def verdict(host):
 )
 @pytest.mark.parametrize("value", [b"%d/0/0" % (NOW - 9), b"%d/%d/2" % (NOW - 90, NOW - 9)])
 def test_what_waits_passes_at_its_next_attempt(host, selector, value):
-    """A triplet is made old enough, whichever part of it was named, however often it tried."""
+    """A triplet passes, whichever part of it was named, however often it tried."""
     host.put({KEY: value})
     assert verdict(host) == "greylist"
     assert host.run("pass", *selector).stdout == "1 will pass at the next attempt.\n"
     assert verdict(host) == "pass"
 
 
-def test_how_long_it_waited_stays_true(host):
-    """Who has waited for longer than the delay already has still waited for that long."""
+def test_it_passes_whenever_it_comes(host):
+    """Its window need not be open any more then; its times stay as they are."""
     host.put({KEY: b"%d/%d/1" % (NOW - 7200, NOW - 7100)})
     host.run("pass", "ann@*")
-    assert host.all()[KEY] == b"%d/0/1" % (NOW - 7200)
+    assert host.all()[KEY] == b"%d/%d/01" % (NOW - 7200, NOW - 7100)
+    nearly = b"%d/0/0" % (NOW - 2 * DAY + 60)
+    host.put({KEY: nearly})
+    host.run("pass", "ann@*")
+    listed = json.loads(host.run("list", "--json").stdout)
+    assert (listed["state"], listed["last"]) == ("passed", NOW - 2 * DAY + 60)
 
 
 def test_what_has_expired_passes_too(host):

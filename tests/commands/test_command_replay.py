@@ -107,7 +107,7 @@ def replayed(host, *arguments, **options):
 def test_each_kind_of_delivery_is_told_apart(host, name):
     """Plain or packed, in either form of time: the same deliveries, the same outcome."""
     path = story(iso=name == "iso.log").write(host.path / name)
-    host.configure("delay = 300", "auto_whitelist = 0")
+    host.configure("delay = 300", "auto_whitelist = 0", "auto_whitelist_senders = 0")
     result = replayed(host, path)
     assert (result["from"], result["to"]) == (START, START + 10 * 86400)
     assert (result["attempts"], result["deliveries"]) == (9, 7)
@@ -122,7 +122,7 @@ def test_each_kind_of_delivery_is_told_apart(host, name):
 def test_settings_make_the_difference(host):
     """A longer delay turns the retry down that the log accepted; a whitelist spares all."""
     path = story().write(host.path / "mail.log")
-    host.configure("delay = 15m", "auto_whitelist = 0")
+    host.configure("delay = 15m", "auto_whitelist = 0", "auto_whitelist_senders = 0")
     other = host.path / "other.cf"
     spared = host.path / "spared"
     spared.write_text("@example\\.com/\n^192\\.0\\.2\\.\n")

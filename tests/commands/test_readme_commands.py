@@ -69,13 +69,14 @@ def furnish(host, program):
     now = int(time.time())
     host.put(
         {
-            b"192.0.2.0/ann@example.com/bob@example.org": b"%d/%d/1" % (now - 150, now - 90),
+            b"192.0.2.0/ann@example.com/bob@example.org": b"%d/%d/001" % (now - 150, now - 90),
             b"192.0.2.0/eve@example.com/carl@example.org": b"%d/0/0" % (now - 30 * HOUR),
-            b"198.51.100.0/news@example.net/bob@example.org": b"%d/%d/1"
+            b"198.51.100.0/news@example.net/bob@example.org": b"%d/%d/01"
             % (now - 26 * HOUR, now - 26 * HOUR + 640),
-            b"203.0.113.0//carl@example.org": b"%d/%d/3" % (now - 50 * HOUR, now - 2 * HOUR),
+            b"203.0.113.0//carl@example.org": b"%d/%d/03" % (now - 50 * HOUR, now - 2 * HOUR),
             b"203.0.113.0/offer@example.net/bob@example.org": b"%d/0/0" % (now - 60 * HOUR),
             b"/client/198.51.100.0": b"%d/%d/6" % (now - 300 * HOUR, now - HOUR),
+            b"/sender/198.51.100.0/news@example.net": b"%d/%d/2" % (now - 26 * HOUR, now - HOUR),
         }
     )
     write_postfix(host, program)

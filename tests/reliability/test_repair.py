@@ -13,7 +13,6 @@ import time
 import pytest
 from bsddb3 import db
 
-from greylist import expiry
 from greylist.store.berkeley import checker, due, quarantine, salvage
 from greylist.store.berkeley.environment import home
 from tests.berkeley import RULES
@@ -214,44 +213,6 @@ def test_scan_of_rubbish(tmp_path):
         data[20:24] = chance.choice([b"\x02\x00\x40\x00", bytes(data[20:24])])
         path.write_bytes(data)
         list(salvage.scan(str(path)))
-
-
-T = b"192.0.2.1/a@example.com/b@example.org"
-
-
-@pytest.mark.parametrize(
-    ("salvaged", "live", "result"),
-    [
-        (b"100/200/3", None, b"100/200/3"),
-        (b"100/200/3", b"100/200/3", None),
-        (b"100/900/3", b"500/600/1", b"100/900/3"),
-        (b"100/200/3", b"500/600/1", b"100/600/5"),
-        (b"100/0/0", b"500/0/0", b"100/500/1"),
-        (b"100/0/0", b"90000/0/0", None),
-        (b"100/200/3", b"100/600/5", None),
-        (b"rubbish", None, None),
-        (b"rubbish", b"100/0/0", None),
-        (b"100/0/0", b"rubbish", b"100/0/0"),
-        (b"1900000000/0/0", None, None),
-    ],
-)
-def test_merge(salvaged, live, result):
-    """The newer entry wins, and a wait that had begun goes on."""
-    assert expiry.merged(T, salvaged, live, NOW) == result
-
-
-def test_merge_of_other_entries():
-    """Entries of other kinds are taken when they are missing, and never replaced."""
-    assert expiry.merged(b"/client/x", b"new", None, NOW) == b"new"
-    assert expiry.merged(b"/client/x", b"new", b"old", NOW) is None
-    assert expiry.merged(b"no triplet", b"100/0/0", None, NOW) is None
-
-
-def test_merge_twice(house):
-    """A salvage that is done again changes nothing."""
-    for live in (b"500/600/1", b"500/0/0", None):
-        once = expiry.merged(T, b"100/200/3", live, NOW)
-        assert expiry.merged(T, b"100/200/3", once, NOW) is None
 
 
 @pytest.mark.parametrize("kind", ["plain", "logged"])

@@ -5,16 +5,13 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
-from greylist import policy
 from greylist.store.memory import MemoryStore
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
+    from greylist.answer import Responder
     from greylist.commands.logs.maillog import Attempt
-    from greylist.policy import Decision
-    from greylist.protocol import Request
-    from greylist.settings import Settings
 
 LIFETIME = 5 * 86400
 """Seconds after which a sender gives up (Postfix, ``maximal_queue_lifetime``)."""
@@ -112,8 +109,7 @@ class Outcome:
 
 def play(
     found: list[Delivery],
-    settings: Settings,
-    screen: Callable[[Request], Decision | None],
+    responder: Responder,
 ) -> Outcome:
     """Run deliveries through the policy, at their own clock, in a database of their own.
 
@@ -127,9 +123,9 @@ def play(
     passed: dict[int, int] = {}
     for number, attempt in attempts:
         if number not in passed:
-            decision = screen(attempt.request)
+            decision = responder.screen(attempt.request)
             if decision is None:
-                decision = policy.decide(attempt.request, entries, settings, attempt.time)
+                decision = responder.decide(attempt.request, entries, attempt.time)
             if decision.verdict == "pass":
                 passed[number] = attempt.time
     outcome = Outcome()

@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from greylist.commands.entry import STATES
+from greylist.expiry import STATES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -29,7 +29,7 @@ class Figures:
 
     Attributes:
         now: the time of the count, in seconds since the epoch.
-        states: how many entries there are in each of STATES; clients only count as trusted.
+        states: how many entries there are in each of STATES.
         days: new triplets by days back from now: 0 is the last 24 hours; and how many of them
             have passed.
         settled: of the triplets first seen between a half and a whole retry window ago, all
@@ -53,7 +53,6 @@ class Figures:
         """Count entries; sizes: the bytes of the database, and of its log and cache."""
         self.now = now
         self.window = settings.retry_window
-        self.delay = settings.delay
         self.states = dict.fromkeys(STATES, 0)
         self.days = [[0, 0] for _ in range(DAYS)]
         self.settled = [0, 0]
@@ -64,14 +63,14 @@ class Figures:
         self.recipients: Counter[bytes] = Counter()
         for entry in entries:
             self.states[entry.state] += 1
-            if entry.recipient:
+            if entry.is_triplet:
                 self._add(entry)
         self.delays.sort()
         self.bytes, self.log_bytes = sizes
 
     def _add(self, entry: Entry) -> None:
         age = self.now - entry.first
-        passed = entry.last - entry.first >= self.delay
+        passed = entry.passed
         self.clients[entry.client] += 1
         self.senders[entry.sender.rpartition(b"@")[2]] += 1
         self.recipients[entry.recipient] += 1

@@ -1,0 +1,132 @@
+"""What needs no stored entry: who is on a list, and what is no delivery.
+
+A list is asked about every address that the recipient may stand for (``recipient``).
+"""
+
+from __future__ import annotations
+
+from greylist.client import suspicious
+from greylist.policy import PASS, Decision
+from greylist.recipient import forms, is_placeless, unextended
+from greylist.triplet import escape
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from greylist.protocol import Request
+    from greylist.settings import Settings
+    from greylist.whitelist.whitelist import Line, Whitelist
+
+_NO_DELIVERIES = (b"VRFY", b"ETRN")
+"""Commands that Postfix asks about, but that deliver nothing (SMTPD_POLICY_README)."""
+
+
+def screen(
+    request: Request,
+    settings: Settings,
+    whitelists: Sequence[Whitelist],
+    only: Sequence[Whitelist] = (),
+    *,
+    own: bool = False,
+) -> Decision | None:
+    """Return the decision when it needs no stored entry, otherwise None.
+
+    Args:
+        request: the attributes.
+        settings: the mode and who is greylisted.
+        whitelists: who is never greylisted.
+        only: lists of the recipients that are greylisted; without any, all are.
+        own: whether it is mail of our own users, which is always remembered.
+    """
+    if settings.mode == "off":
+        return Decision(PASS, "pass", "mode=off")
+    decision = _no_delivery(request)
+    if decision or own:
+        return decision
+    return (
+        _whitelisted(request, whitelists)
+        or _not_listed(request, settings, only)
+        or _not_suspicious(request, settings)
+    )
+
+
+def _no_delivery(request: Request) -> Decision | None:
+    """Decide on what is asked without delivering anything: nothing may be learnt from it."""
+    if request.get(b"protocol_state") in _NO_DELIVERIES:
+        return Decision(PASS, "pass", "no delivery")
+    client = request.get(b"client_address")
+    if client and request.get(b"recipient"):
+        return None
+    # Postfix sends no recipient at DATA and END-OF-MESSAGE when the mail has several.
+    missing = "recipient" if client else "client_address"
+    warning = f"request without {missing}: check_policy_service belongs in "
+    warning += "smtpd_recipient_restrictions"
+    decision = Decision(PASS, "pass", f"no {missing}", warning)
+    decision.once = True
+    return decision
+
+
+def subjects(request: Request) -> list[tuple[bytes, Request]]:
+    """Return what whitelists are asked about: for each form of the recipient, subject and request.
+
+    The subject is ``client_address/sender/recipient`` in lower case. As in a key, a slash in the
+    sender or recipient is ``%2f``: none of them can pass for the part that follows.
+    """
+    client = request[b"client_address"].lower()
+    sender = escape(request.get(b"sender", b""))
+    return [
+        (b"%s/%s/%s" % (client, sender, escape(form)), _with(request, form))
+        for form in forms(request[b"recipient"])
+    ]
+
+
+def _with(request: Request, recipient: bytes) -> Request:
+    if request[b"recipient"] == recipient:
+        return request
+    return {**request, b"recipient": recipient}
+
+
+def is_listed(request: Request, lists: Sequence[Whitelist]) -> tuple[bytes, Line] | None:
+    """Return the subject and the line by which a request is on one of these lists, or None.
+
+    Whatever the recipient may stand for has to be on them: a spelling is no way onto a list.
+    """
+    found = None
+    for subject, asked in subjects(request) if lists else ():
+        lines = (list.match(subject, asked) for list in lists)
+        line = next((line for line in lines if line is not None), None)
+        if line is None:
+            return None
+        found = subject, line
+    return found
+
+
+def _whitelisted(request: Request, whitelists: Sequence[Whitelist]) -> Decision | None:
+    found = is_listed(request, whitelists)
+    if found is None:
+        return None
+    subject, line = found
+    about = "recipient" if line.attribute == b"recipient" else "client"
+    decision = Decision(PASS, "pass", f"{about} whitelist")
+    decision.key, decision.found = subject, line
+    return decision
+
+
+def _not_listed(request: Request, settings: Settings, only: Sequence[Whitelist]) -> Decision | None:
+    """Pass a recipient that is on none of these lists in any form that it may stand for."""
+    if not only:
+        return None
+    for subject, asked in subjects(request):
+        recipient = asked[b"recipient"]
+        plain = unextended(recipient, settings.recipient_delimiter)
+        for each in {recipient, plain}:
+            if is_placeless(each) or any(list.match(subject, _with(asked, each)) for list in only):
+                return None
+    return Decision(PASS, "pass", "recipient not in greylist_recipients")
+
+
+def _not_suspicious(request: Request, settings: Settings) -> Decision | None:
+    if settings.greylist_clients == "all" or suspicious(request, settings):
+        return None
+    return Decision(PASS, "pass", "client not suspicious")

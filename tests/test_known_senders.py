@@ -1,0 +1,396 @@
+"""Who has come back once need not wait again: known senders, trusted domains, pools, replies."""
+
+from __future__ import annotations
+
+import pytest
+from memory import Memory
+from test_policy_rules import DAY, HOUR, NOW, request, settings, verdicts
+
+from greylist.policy import decide, hint
+from greylist.triplet import client_key, key, pool_key, reply_key, sender_key
+
+UNNAMED = request(b"203.0.113.9")
+NAMED = request(b"203.0.113.9", b"mail-b7.google.com")
+FIRST = request(b"198.51.100.1", b"mail-a1.google.com")
+OTHER = request(b"192.0.2.9", b"mail-c9.google.com")
+OFF = {"auto_whitelist": "0", "auto_whitelist_senders": "0"}
+KNOWN = "known sender"
+
+
+def to(recipient, what=FIRST, **more):
+    return {**what, b"recipient": recipient, **{n.encode(): v for n, v in more.items()}}
+
+
+# Case 1
+
+
+@pytest.mark.parametrize("count", [30, 60])
+def test_many_recipients(count):
+    """After one delay a message is through to all its recipients, the twentieth and later too."""
+    rcpt = [to(b"r%d@example.org" % n, instance=b"1.1") for n in range(count)]
+    entries = Memory()
+    assert set(verdicts([(0, what) for what in rcpt[:20]], entries)) == {"new"}
+    reasons = verdicts([(400, what) for what in rcpt], entries)
+    assert reasons[:20] == ["triplet found, delay=400"] * 20
+    assert reasons[20:] == [KNOWN] * (count - 20)
+    assert not [key for key, value in entries.triplets.items() if value.endswith(b"/0")]
+
+
+def test_a_known_correspondent_writes_to_somebody_else():
+    """A new recipient is written to without delay, and no triplet is stored for him."""
+    entries = Memory()
+    steps = [(0, FIRST), (400, FIRST), (9 * DAY, to(b"new@example.org"))]
+    assert verdicts(steps, entries) == ["new", "triplet found, delay=400", KNOWN]
+    assert len(entries.triplets) == 1
+
+
+@pytest.mark.parametrize(
+    ("other", "reason"),
+    [
+        (OTHER, KNOWN),
+        (request(b"198.51.100.77"), KNOWN),
+        (request(b"198.51.100.77", b"mx.other.example"), KNOWN),
+        (request(b"192.0.2.9"), "new"),
+        (request(b"192.0.2.9", b"mail.example.com"), "new"),
+        (request(b"192.0.2.9", b"dyn-7.google.com"), "new"),
+        (request(b"198.51.100.1", b"mail-a1.google.com", b"else@example.com"), "new"),
+        (request(b"198.51.100.1", b"mail-a1.google.com", b"A@EXAMPLE.COM"), KNOWN),
+    ],
+)
+def test_where_a_sender_is_known(other, reason):
+    """In the client's network and everywhere in its verified domain, and nowhere else."""
+    steps = [(0, FIRST), (400, FIRST), (DAY, to(b"new@example.org", other))]
+    assert verdicts(steps)[2] == reason
+
+
+def test_the_normal_form_is_known():
+    """The next message of a list is from the same sender."""
+    one = request(sender=b"list-return-17-bob=x@lists.example")
+    two = to(b"else@example.org", request(sender=b"list-return-18-bob=x@lists.example"))
+    assert verdicts([(0, one), (400, one), (500, two)])[2] == KNOWN
+    assert verdicts([(0, one), (400, one), (500, two)], normalize_sender="no")[2] == "new"
+
+
+def test_the_null_sender_is_a_sender():
+    """A server whose bounce has come back may bounce to others."""
+    bounce = request(sender=b"")
+    assert verdicts([(0, bounce), (400, bounce), (500, to(b"c@example.org", bounce))])[2] == KNOWN
+
+
+@pytest.mark.parametrize(("needed", "reasons"), [("0", ["new"] * 3), ("2", ["new", "new", KNOWN])])
+def test_how_often_a_sender_has_to_pass(needed, reasons):
+    """auto_whitelist_senders says how many triplets it takes, one an hour; 0 turns it off."""
+    entries, found = Memory(), []
+    for number in range(3):
+        what, at = to(b"r%d@example.org" % number), number * 2 * HOUR
+        found += verdicts([(at, what)], entries, auto_whitelist_senders=needed)
+        verdicts([(at + 400, what)], entries, auto_whitelist_senders=needed)
+    assert found == reasons
+    assert any(name.startswith(b"/sender/") for name in entries) == (needed != "0")
+
+
+def test_known_until_max_age():
+    """A sender stays known for max_age after it was last seen, and no longer."""
+    steps = [(0, FIRST), (400, FIRST)]
+    later = to(b"new@example.org")
+    assert verdicts([*steps, (400 + 35 * DAY, later)])[2] == KNOWN
+    assert verdicts([*steps, (401 + 35 * DAY, later)])[2] == "new"
+    used = [(400 + day * 30 * DAY, later) for day in range(1, 9)]
+    assert set(verdicts([*steps, *used])[2:]) == {KNOWN}
+
+
+def test_a_known_correspondent_costs_a_read():
+    """Nothing is written within the hour; afterwards the entries that there are, once."""
+    entries = Memory()
+    verdicts([(0, FIRST), (400, FIRST)], entries, auto_whitelist="0")
+    before = dict(entries)
+    decision = decide(FIRST, entries, settings(auto_whitelist="0"), NOW + 399 + HOUR)
+    assert (decision.reason, decision.stored) == (KNOWN, b"")
+    assert decision.key == sender_key(b"google.com", b"a@example.com")
+    assert entries == before
+    decision = decide(OTHER, entries, settings(auto_whitelist="0"), NOW + 400 + HOUR)
+    changed = {name for name in entries if entries[name] != before.get(name)}
+    assert changed == {sender_key(b"google.com", b"a@example.com")}
+    assert decision.stored == entries[decision.key] == b"%d/%d/2" % (NOW + 400, NOW + 400 + HOUR)
+
+
+def test_a_triplet_that_waits_while_its_sender_becomes_known():
+    """It passes at once, and counts as passed."""
+    entries = Memory()
+    late = to(b"late@example.org")
+    verdicts([(0, FIRST), (390, late), (400, FIRST)], entries)
+    assert verdicts([(410, late)], entries) == [KNOWN]
+    value = entries[key(b"198.51.100.0", b"a@example.com", b"late@example.org")]
+    assert value == b"%d/%d/01" % (NOW + 390, NOW + 410)
+
+
+def test_a_sender_that_does_not_parse():
+    """A sender's entry that does not parse is begun anew."""
+    name = sender_key(b"198.51.100.0", b"a@example.com")
+    entries = Memory({name: b"nonsense"})
+    assert verdicts([(0, FIRST), (400, FIRST)], entries)[0] == "new"
+    assert entries[name] == b"%d/0/1" % (NOW + 400)
+
+
+# Trust
+
+
+def test_a_large_pool_is_trusted_after_five():
+    """Passes of all networks of a verified domain count together, one an hour."""
+    entries = Memory()
+    for number in range(5):
+        member = request(
+            b"203.0.%d.9" % number, b"m%d.example.com" % number, b"u%c@example.com" % (97 + number)
+        )
+        steps = [(number * HOUR, member), (number * HOUR + 400, member)]
+        assert verdicts(steps, entries)[0] == "new"
+    stranger = request(b"192.0.2.9", b"mx77.example.com", b"new@example.com")
+    assert verdicts([(9 * HOUR, stranger)], entries) == ["client AWL"]
+    unnamed = request(b"203.0.1.9", sender=b"new@example.com")
+    assert verdicts([(9 * HOUR, unnamed)], entries) == ["new"]
+    assert entries[client_key(b"example.com")].endswith(b"/6")
+
+
+def test_a_domain_is_not_trusted_for_its_customers():
+    """Customers' names give no trust to the provider's domain, and get none from it."""
+    entries = Memory({client_key(b"example.com"): b"%d/%d/9" % (NOW - DAY, NOW)})
+    assert verdicts([(0, request(b"192.0.2.9", b"dsl-12.example.com"))], entries) == ["new"]
+    assert verdicts([(0, request(b"192.0.2.9", b"mx.example.com"))], entries) == ["client AWL"]
+    assert verdicts([(0, request(b"203.0.113.8", b"mx.example.com"))], entries, pool="off") == [
+        "new"
+    ]
+
+
+# Cases 2 and 3
+
+
+@pytest.mark.parametrize("values", [{}, OFF])
+def test_one_failure_of_the_name_service(values):
+    """A client's own waiting triplet does not hide that of its pool which has passed."""
+    steps = [(0, FIRST), (400, NAMED), (5 * DAY, UNNAMED), (5 * DAY + 60, NAMED)]
+    reasons = verdicts(steps, Memory(), **values)
+    assert reasons[0] == "new"
+    assert reasons[1] == "triplet found, delay=400, pool=google.com"
+    assert reasons[2] == ("new" if values else KNOWN)  # its network is known by now
+    assert reasons[3] == ("triplet found, pool=google.com" if values else KNOWN)
+    elsewhere = [(0, FIRST), (400, FIRST), (5 * DAY, UNNAMED), (5 * DAY + 60, NAMED)]
+    assert verdicts(elsewhere, **values)[2] == "new"
+    assert verdicts(elsewhere, **values)[3] == (
+        "triplet found, pool=google.com" if values else KNOWN
+    )
+
+
+@pytest.mark.parametrize("values", [{}, OFF])
+def test_a_first_attempt_without_a_name(values):
+    """The pool is learnt at any attempt that has a name."""
+    steps = [(0, UNNAMED), (60, NAMED), (400, OTHER)]
+    assert verdicts(steps, **values) == [
+        "new",
+        "early-retry (240s missing)",
+        "triplet found, delay=400, pool=google.com",
+    ]
+    steps = [(0, UNNAMED), (400, NAMED), (500, OTHER)]
+    assert verdicts(steps, **OFF)[2] == "triplet found, pool=google.com"
+
+
+def test_the_longer_wait_counts():
+    """Of two waits, the client's own and its pool's, the older one ends first."""
+    assert verdicts([(0, FIRST), (100, UNNAMED), (310, NAMED)])[2].startswith(
+        "triplet found, delay=310"
+    )
+    assert verdicts([(0, UNNAMED), (100, FIRST), (310, NAMED)])[2] == "triplet found, delay=310"
+
+
+# Case 4
+
+
+@pytest.mark.parametrize("delay", ["15m", "1d"])
+def test_a_delay_that_is_raised(delay):
+    """What has passed has passed: no new wait, no header, no further credit, no early end."""
+    entries = Memory()
+    verdicts([(0, FIRST), (400, FIRST)], entries, **OFF)
+    found = settings(delay=delay, header="yes", **OFF)
+    for at in (500, 7200, 30 * DAY):
+        decision = decide(FIRST, Memory(entries), found, NOW + at)
+        assert (decision.action, decision.reason) == (b"dunno", "triplet found")
+    assert verdicts([(500, FIRST)], entries, delay=delay, auto_whitelist_senders="0") == [
+        "triplet found"
+    ]
+    assert not any(name.startswith(b"/client/") for name in entries)
+
+
+def test_a_delay_that_is_lowered():
+    """Who was early has not passed by it, and passes at his next attempt."""
+    entries = Memory()
+    verdicts([(0, FIRST), (200, FIRST)], entries)
+    assert verdicts([(201, FIRST)], entries, delay="1m") == ["triplet found, delay=201"]
+
+
+def test_upgrade_in_place():
+    """What passed in a value without a mark passes, and has its mark from then on."""
+    name = key(b"198.51.100.0", b"a@example.com", b"b@example.org")
+    entries = Memory({name: b"%d/%d/7" % (NOW - 20 * DAY, NOW - 10 * DAY)})
+    assert verdicts([(0, FIRST)], entries) == ["triplet found"]
+    assert entries[name] == b"%d/%d/08" % (NOW - 20 * DAY, NOW)
+    waiting = Memory({name: b"%d/%d/1" % (NOW - 280, NOW - 5)})
+    assert verdicts([(0, FIRST)], waiting) == ["early-retry (20s missing)"]
+    assert waiting[name] == b"%d/%d/002" % (NOW - 280, NOW)
+
+
+# Case 13 and 15
+
+
+@pytest.mark.parametrize(
+    "address",
+    [b"172.17.0.1", b"10.1.2.3", b"192.168.1.1", b"127.0.0.1", b"169.254.1.1", b"100.64.9.9",
+     b"::1", b"fd00::1", b"fe80::1", b"::ffff:10.0.0.1", b"64:ff9b::10.0.0.1", b"unknown"],
+)  # fmt: skip
+def test_a_private_address_earns_nothing(address):
+    """If everybody comes from one address, nobody is let through by another's merits."""
+    entries = Memory()
+    for number in range(9):
+        what = request(address, b"gateway.example.com", b"u%c@example.com" % (97 + number))
+        at = number * HOUR
+        assert verdicts([(at, what), (at + 400, what)], entries)[0] == "new"
+    assert set(entries) == set(entries.triplets)
+    other = to(b"c@example.org", request(address, b"gateway.example.com", b"ua@example.com"))
+    assert verdicts([(DAY, other)], entries) == ["new"]
+
+
+def test_never_trusted():
+    """A client that may not be trusted is not, whatever is stored; its triplets pass as ever."""
+    entries = Memory({
+        client_key(b"google.com"): b"%d/%d/9" % (NOW - DAY, NOW),
+        sender_key(b"198.51.100.0", b"a@example.com"): b"%d/%d/9" % (NOW - DAY, NOW),
+    })  # fmt: skip
+    before = dict(entries)
+    reasons = [
+        decide(FIRST, entries, settings(), NOW + at, trusting=False).reason for at in (0, 400, 500)
+    ]
+    assert reasons == ["new", "triplet found, delay=400", "triplet found"]
+    assert before.items() <= entries.items()
+
+
+# Case 16
+
+
+def asked(at, entries, instance, what=FIRST, **values):
+    return decide({**what, b"instance": instance}, entries, settings(**values), NOW + at)
+
+
+@pytest.mark.parametrize("gap", [1, 2, 30])
+def test_one_rcpt_has_one_answer(gap):
+    """Asked again about the same RCPT when the delay has just ended, the answer is the same."""
+    entries = Memory()
+    asked(0, entries, b"1.1")
+    assert asked(299, entries, b"1.2").reason == "early-retry (1s missing)"
+    before = dict(entries)
+    decision = asked(299 + gap, entries, b"1.2")
+    assert (decision.verdict, decision.reason) == ("greylist", "early-retry, asked twice")
+    assert decision.action.startswith(b"defer_if_permit ")
+    assert entries == before
+    assert asked(300 + gap, entries, b"1.2", to(b"c@example.org")).reason == "new"
+    assert asked(300 + gap, entries, b"1.3").reason == f"triplet found, delay={300 + gap}"
+
+
+def test_one_rcpt_with_a_short_delay():
+    """A first attempt is no other: asked twice, it does not answer itself."""
+    entries = Memory()
+    assert asked(0, entries, b"1.1", delay="1s").reason == "new"
+    assert asked(1, entries, b"1.1", delay="1s").verdict == "greylist"
+    assert asked(2, entries, b"1.2", delay="1s").verdict == "pass"
+
+
+def test_ordinary_requests_leave_no_record_of_their_rcpt():
+    """Only where the delay may end between two questions is an RCPT remembered."""
+    entries = Memory()
+    for at in (0, 100, 239, 400):
+        asked(at, entries, b"1.%d" % at)
+    assert not any(name.startswith(b"/instance/") for name in entries)
+
+
+# Replies
+
+OWN = {b"sender": b"User@example.org", b"recipient": b"friend+tag@Example.net",
+       b"client_address": b"192.0.2.200", b"sasl_username": b"user"}  # fmt: skip
+
+
+def test_a_reply():
+    """Mail to a user from an address that he has written to passes at once, from anywhere."""
+    entries = Memory()
+    learning = settings(learn_replies="yes")
+    decision = decide(OWN, entries, learning, NOW, own=True)
+    assert (decision.action, decision.reason) == (b"dunno", "own user")
+    name = reply_key(b"friend@example.net", b"user@example.org")
+    assert entries == {name: b"%d/0/1" % NOW}
+    decide(OWN, entries, learning, NOW + HOUR - 1, own=True)
+    assert entries == {name: b"%d/0/1" % NOW}
+    answer = request(sender=b"friend@example.net", recipient=b"user@example.org")
+    decision = decide(answer, entries, learning, NOW + DAY)
+    assert (decision.action, decision.reason) == (b"dunno", "reply")
+    assert decide(answer, entries, settings(), NOW + DAY).reason == "new"
+    assert decide(answer, Memory(entries), learning, NOW + 37 * DAY).reason == "new"
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        request(sender=b"friend@example.com", recipient=b"user@example.org"),
+        request(sender=b"friend@example.net", recipient=b"other@example.org"),
+        request(sender=b"", recipient=b"user@example.org"),
+    ],
+)
+def test_no_reply(other):
+    """Mail of somebody else, or to somebody else, is no reply; a bounce is none either."""
+    entries = Memory()
+    learning = settings(learn_replies="yes")
+    decide(OWN, entries, learning, NOW, own=True)
+    assert decide(other, entries, learning, NOW).reason == "new"
+
+
+def test_bounces_of_ours_expect_no_reply():
+    """Nobody answers the null sender."""
+    entries = Memory()
+    decide({**OWN, b"sender": b""}, entries, settings(learn_replies="yes"), NOW, own=True)
+    assert entries == {}
+
+
+# A bound on entries
+
+
+def test_full():
+    """When no more may be stored, a new triplet is deferred; those that there are go on."""
+    entries = Memory()
+    verdicts([(0, FIRST)], entries)
+    new = to(b"new@example.org")
+    before = dict(entries)
+    decision = decide(new, entries, settings(), NOW + 10, full=True)
+    assert (decision.verdict, decision.reason) == ("greylist", "new, max_entries reached")
+    assert decision.action == b"defer_if_permit Service is temporarily unavailable"
+    assert entries == before
+    assert decide(FIRST, entries, settings(), NOW + 400, full=True).verdict == "pass"
+    assert decide(new, entries, settings(), NOW + 410, full=True).reason == KNOWN
+    assert decide(UNNAMED, Memory(), settings(delay="0"), NOW, full=True).verdict == "pass"
+
+
+# What is asked for first
+
+
+@pytest.mark.parametrize("what", [FIRST, UNNAMED, request(b"10.0.0.1", b"x.example.com")])
+def test_the_hint_has_all_that_is_read(what):
+    """What decide reads at an ordinary attempt is in the hint, but for what former versions had."""
+    asked_for = []
+
+    class Watched(Memory):
+        def get(self, key, default=None):
+            asked_for.append(key)
+            return super().get(key, default)
+
+    found = settings(learn_replies="yes", ipv4_prefix="32")
+    entries = Watched()
+    for at in (0, 100):
+        asked_for.clear()
+        decide(what, entries, found, NOW + at)
+        assert set(asked_for) <= set(hint(what, found))
+        assert asked_for
+    assert pool_key(b"google.com", b"a@example.com", b"b@example.org") in hint(FIRST, found)

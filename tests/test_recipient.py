@@ -1,0 +1,171 @@
+"""A client that spells the recipient as it likes escapes no list."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from memory import Memory
+
+from greylist import policy
+from greylist.recipient import delivered, forms, is_placeless, unextended
+from greylist.screening import screen
+from greylist.settings import Settings
+from greylist.triplet import key
+from greylist.whitelist.postgrey import recipient_rule
+from greylist.whitelist.whitelist import Patterns, rule
+
+EXAMPLE = Path(__file__).parent.parent / "nogreylist.example"
+
+SPELLINGS = [
+    b"b@example.org", b"B@Example.ORG", b"b@example.org.", b"b%example.org@example.org",
+    b"b%example.org@white.example", b"b%example.org.@white.example.",
+    b"example.org!b@white.example",
+    b"b@example.org@white.example", b"b%example.org%one.example@white.example",
+    b"@one.example,@two.example:b@example.org", b"b%example.org", b"example.org!b",
+    b"b%example.org@[192.0.2.25]", b"@white.example:b%example.org@white.example",
+]  # fmt: skip
+PLACELESS = [b"b@[192.0.2.25]", b"b", b"b@[IPv6:2001:db8::1]", b"b@", b"B@[192.0.2.25]."]
+ELSE = [b"c@example.org", b"b@example.com", b"b@white.example", b"c%example.org@white.example"]
+
+
+def request(recipient, **more):
+    attributes = {name.encode(): value for name, value in more.items()}
+    base = {b"client_address": b"192.0.2.1", b"sender": b"a@example.com"}
+    return {**base, b"recipient": recipient, **attributes}
+
+
+def settings(**values):
+    found = Settings()
+    for name, value in values.items():
+        found.set(name, value)
+    return found
+
+
+def reason(recipient, whitelists=(), only=(), **values):
+    """Return the reason for passing, or ``new``."""
+    decision = screen(request(recipient), settings(**values), whitelists, only)
+    return decision.reason if decision else "new"
+
+
+@pytest.mark.parametrize("recipient", SPELLINGS)
+def test_delivered(recipient):
+    """Each of these may be b@example.org, and is in the key."""
+    assert delivered(recipient) == b"b@example.org"
+    entries = Memory()
+    policy.decide(request(recipient), entries, settings(), 1_790_000_000)
+    assert list(entries) == [key(b"192.0.2.0", b"a@example.com", b"b@example.org")]
+
+
+@pytest.mark.parametrize(
+    "recipient", [*SPELLINGS, *PLACELESS, b"b+x@example.org", b"b+/@example.org"]
+)
+def test_no_spelling_escapes_a_list_of_those_that_are_greylisted(recipient):
+    """In doubt, a recipient is the one that the list has."""
+    only = Patterns(b"b@example.org\n", recipient_rule)
+    assert reason(recipient, only=[only]) == "new"
+
+
+@pytest.mark.parametrize("recipient", ELSE)
+def test_others_are_not_on_it(recipient):
+    """Whoever is not on the list in any form is not greylisted."""
+    only = Patterns(b"b@example.org\n", recipient_rule)
+    assert reason(recipient, only=[only]) == "recipient not in greylist_recipients"
+
+
+@pytest.mark.parametrize("recipient", [*SPELLINGS[2:], *PLACELESS])
+def test_no_spelling_gets_onto_a_whitelist(recipient):
+    """All that an address may stand for has to be on the list."""
+    white = [Patterns(b"white.example\npostmaster@\n", recipient_rule)]
+    assert reason(recipient, white) == "new"
+    assert reason(b"x@white.example", white) == "recipient whitelist"
+    assert reason(b"x@White.Example.", white) == "recipient whitelist"
+    assert reason(b"x%white.example@white.example", white) == "recipient whitelist"
+
+
+def test_a_whitelisted_client_may_spell_as_it_likes():
+    """A line about the client holds for every form of the recipient."""
+    white = [Patterns(b"client_address=192.0.2.0/24\n^192[.]0\n", rule)]
+    assert reason(b"b%example.org@white.example", white) == "client whitelist"
+
+
+@pytest.mark.parametrize(
+    ("recipient", "expected"),
+    [
+        (b"postmaster@example.org", "recipient whitelist"),
+        (b"Postmaster@Example.org.", "recipient whitelist"),
+        (b"abuse@example.org", "recipient whitelist"),
+        (b"b+/postmaster@example.org", "new"),
+        (b"b/postmaster@example.org", "new"),
+        (b"x-postmaster@example.org", "new"),
+        (b"b%postmaster@example.org", "new"),
+        (b"postmaster%example.com@example.org", "new"),
+        (b"x/abuse@example.org", "new"),
+    ],
+)
+def test_the_example_of_a_whitelist(recipient, expected):
+    """The lines as shipped are about attributes, which no address can pass for."""
+    assert reason(recipient, [Patterns(EXAMPLE.read_bytes(), rule)]) == expected
+
+
+def test_no_slash_makes_another_part():
+    """In the subject of the original's form, only the slashes between the parts are slashes."""
+    old = [Patterns(b"/postmaster@[^/]*$\n^[^/]+/[^/]*@good[.]example/\n", rule)]
+    assert reason(b"postmaster@example.org", old) == "client whitelist"
+    assert reason(b"b+/postmaster@example.org", old) == "new"
+    bad = request(b"b@example.org", sender=b"x@good.example/@bad.example")
+    assert screen(bad, settings(), old) is None
+
+
+@pytest.mark.parametrize(
+    ("delimiters", "address", "plain"),
+    [
+        ("+", b"b+x@example.org", b"b@example.org"),
+        ("+", b"b+x+y@example.org", b"b@example.org"),
+        ("-", b"b-x@example.org", b"b@example.org"),
+        ("+-", b"b-x+y@example.org", b"b@example.org"),
+        ("+", b"+x@example.org", b"+x@example.org"),
+        ("", b"b+x@example.org", b"b+x@example.org"),
+        ("-", b"b+x@example.org", b"b+x@example.org"),
+    ],
+)
+def test_extensions(delimiters, address, plain):
+    """Postfix parts the extension at the first of its delimiters."""
+    assert unextended(address, delimiters) == plain
+    only = [Patterns(b"b@example.org\n", recipient_rule)]
+    if plain == b"b@example.org":
+        assert reason(address, only=only, recipient_delimiter=delimiters) == "new"
+
+
+@pytest.mark.parametrize("recipient", PLACELESS)
+def test_placeless(recipient):
+    """An address of the server's, or none, is no domain."""
+    assert is_placeless(delivered(recipient))
+    assert not is_placeless(b"b@example.org")
+
+
+@given(st.one_of(st.binary(max_size=60), st.text("ab@%!.[]:,+", max_size=20).map(str.encode)))
+def test_any_address(recipient):
+    """Any bytes have one form at least, in lower case; the last one is as it would be delivered."""
+    found = forms(recipient)
+    assert found[-1] == delivered(recipient)
+    assert all(form == form.lower() for form in found)
+    assert forms(found[-1]) == (found[-1],) or found[-1].count(b"@") > 1
+
+
+@pytest.mark.parametrize("state", [b"VRFY", b"ETRN"])
+def test_no_delivery(state):
+    """What delivers nothing is answered dunno, and nothing is learnt from it."""
+    decision = screen(request(b"b@example.org", protocol_state=state), settings(), [])
+    assert (decision.action, decision.reason, decision.warning) == (b"dunno", "no delivery", "")
+
+
+@pytest.mark.parametrize("state", [b"CONNECT", b"HELO", b"MAIL", b"DATA", b"END-OF-MESSAGE"])
+def test_a_stage_without_a_recipient(state):
+    """Nobody can be greylisted there; it is said once a process."""
+    what = request(b"", protocol_state=state)
+    decision = screen(what, settings(), [])
+    assert (decision.action, decision.once) == (b"dunno", True)
+    assert "check_policy_service belongs in smtpd_recipient_restrictions" in decision.warning
