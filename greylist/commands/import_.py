@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _WORDS = {
     "triplets": "triplets",
+    "senders": "senders that are known",
     "clients": "clients that have passed",
     "expired": "left out: expired",
     "hashed": "left out: hashed keys",
@@ -95,8 +96,9 @@ def take_over(settings: Settings, path: str, dry_run: bool, as_json: bool) -> No
         ForeignError: nothing can be taken over.
     """
     outcome = _Outcome()
-    service, rows = read(path, settings)
-    entries = list(outcome.taken(output.progress(rows, "Reading"), settings, int(time.time())))
+    now = int(time.time())
+    service, rows = read(path, settings, now)
+    entries = list(outcome.taken(output.progress(rows, "Reading"), settings, now))
     if not as_json:
         click.echo(f"{path}: {service}")
         outcome.print()
@@ -120,14 +122,15 @@ class _Outcome:
         self, rows: Iterable[Row], settings: Settings, now: int
     ) -> Iterator[tuple[bytes, bytes]]:
         """Yield what can be taken over, and count what becomes of every entry."""
-        for kind, key, value, origin in rows:
-            gone = key and state_of(key, value, settings, now) == "expired"
-            self._counts["expired" if gone else kind] += 1
-            if key and not gone:
-                yield key, value
-            names = self._names.setdefault(kind, [])
-            if origin and kind in _NAMED and len(names) < _MOST_NAMED:
-                names.append(output.text(origin))
+        for row in rows:
+            value = row.entry.pack()
+            gone = row.key and state_of(row.key, value, settings, now) == "expired"
+            self._counts["expired" if gone else row.kind] += 1
+            if row.key and not gone:
+                yield row.key, value
+            names = self._names.setdefault(row.kind, [])
+            if row.origin and row.kind in _NAMED and len(names) < _MOST_NAMED:
+                names.append(output.text(row.origin))
 
     def counts(self) -> dict[str, int]:
         """Return the number of entries of each kind."""

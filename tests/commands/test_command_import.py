@@ -15,6 +15,7 @@ from readable import NOBODY
 
 from greylist.commands.importers import greylist_pl, postgrey
 from greylist.settings import Settings
+from greylist.triplet import Triplet
 
 from . import peers
 from .mailhost import NOW, SCRIPT
@@ -48,6 +49,7 @@ def test_postgrey_is_taken_over(host, tmp_path):
     assert result == {
         "service": "postgrey",
         "triplets": 9,
+        "senders": 8,
         "clients": 2,
         "expired": 1,
         "hashed": 0,
@@ -57,20 +59,22 @@ def test_postgrey_is_taken_over(host, tmp_path):
         "optin": 0,
         "optout": 0,
         "unknown": 0,
-        "added": 11,
+        "added": 19,
     }
     stored = host.all()
-    passed = b"%d/%d/2" % (NOW - 900, NOW - 500)
+    passed = Triplet(NOW - 900, NOW - 500, 2, passed=True).pack()
     assert stored[b"192.0.2.0/ann@example.com/bob@example.org"] == passed
     assert stored[b"192.0.2.0//bob@example.org"] == passed
     assert stored[b"2001:db8:1:2::/a%2fb@example.com/bob@example.org"] == passed
     assert stored[b"198.51.100.0/a%2fb@example.com/bob@example.org"] == b"%d/0/0" % (NOW - 60)
-    assert stored[b"/client/192.0.2.0"] == b"%d/0/1" % (NOW - 500)
-    assert imported(host, directory)["unchanged"] == 11
+    once = Triplet(NOW - 900, NOW - 500, 1).pack()
+    assert stored[b"/client/192.0.2.0"] == once
+    assert stored[b"/sender/192.0.2.0/ann@example.com"] == once
+    assert imported(host, directory)["unchanged"] == 19
 
 
 def test_a_client_that_postgrey_knew_is_not_delayed_again(host, tmp_path):
-    """After the import, the filter lets the known triplet through at once."""
+    """After the import, the filter lets the known triplet through at once, and others of his."""
     directory = tmp_path / "postgrey"
     directory.mkdir()
     mail = {
@@ -84,9 +88,14 @@ def test_a_client_that_postgrey_knew_is_not_delayed_again(host, tmp_path):
         for when in (now - 900, now - 500):
             peers.ask(stream, **mail, policy_test_time=when)
     assert host.script("import", directory).returncode == 0
-    request = "".join(f"{name}={value}\n" for name, value in mail.items())
-    answer = host.script(input=f"request=smtpd_access_policy\n{request}\n".encode())
-    assert answer.stdout == b"action=dunno\n\n"
+    for changes, action in (
+        ({}, b"dunno"),
+        ({"recipient": "dora@example.org"}, b"dunno"),
+        ({"sender": "eve@example.com"}, b"defer_if_permit"),
+    ):
+        request = "".join(f"{name}={value}\n" for name, value in (mail | changes).items())
+        answer = host.script(input=f"request=smtpd_access_policy\n{request}\n".encode())
+        assert answer.stdout.startswith(b"action=" + action)
 
 
 def test_hashed_keys_are_refused_clearly(host, tmp_path):
@@ -149,6 +158,7 @@ def test_sqlgrey_is_taken_over(host, tmp_path, monkeypatch):
         b"203.0.113.0//bob@example.org",
         b"/client/192.0.2.0",
         b"/client/2001:db8:1:2::",
+        b"/sender/2001:db8:1:2::/dora@example.net",
     }
     assert stored[b"/client/192.0.2.0"].endswith(b"/2")
     assert stored[b"/client/2001:db8:1:2::"].endswith(b"/1")
@@ -167,8 +177,11 @@ def test_the_later_greylist_pl_is_taken_over(host, tmp_path):
     )
     result = imported(host, path)
     assert (result["triplets"], result["unknown"], result["merged"]) == (2, 1, 1)
+    once = Triplet(NOW - 900, NOW - 10, 1).pack()
     assert host.all() == {
-        b"192.0.2.0/a@example.com/b@example.org": b"%d/%d/03" % (NOW - 900, NOW - 10)
+        b"192.0.2.0/a@example.com/b@example.org": Triplet(NOW - 900, NOW - 10, 3, True).pack(),
+        b"/sender/192.0.2.0/a@example.com": once,
+        b"/client/192.0.2.0": once,
     }
 
 
@@ -184,11 +197,15 @@ def test_the_first_greylist_pl_is_taken_over(host, tmp_path):
         },
     )
     os.utime(path, (NOW, NOW))
-    assert imported(host, path)["added"] == 3
+    assert imported(host, path)["added"] == 5
+    once = Triplet(NOW - 900, NOW - 600, 1).pack()
+    passed = Triplet(NOW - 900, NOW - 600, 2, passed=True).pack()
     assert host.all() == {
-        b"192.0.2.0/a@example.com/b@example.org": b"%d/%d/2" % (NOW - 900, NOW - 600),
-        b"192.0.2.0/c@example.com/b@example.org": b"%d/0/0" % (NOW - 60),
-        b"/client/198.51.100.0": b"%d/0/12" % NOW,
+        b"192.0.2.0/a@example.com/b@example.org": passed,
+        b"192.0.2.0/c@example.com/b@example.org": Triplet(NOW - 60).pack(),
+        b"/sender/192.0.2.0/a@example.com": once,
+        b"/client/192.0.2.0": once,
+        b"/client/198.51.100.0": Triplet(NOW, count=12).pack(),
     }
     assert host.run("list", "--state", "trusted").stdout.count("198.51.100.0") == 1
 
@@ -291,7 +308,7 @@ def test_the_delay_in_postgrey_is_not_known(host):
     weeks = 21 * 86400
     name, value = b"192.0.2.0/a@example.com/b@example.org", b"%d,%d" % (NOW - weeks, NOW)
     row = postgrey.translate(name, value, Settings())
-    host.put({row.key: row.value})
+    host.put({row.key: row.entry.pack()})
     stats = json.loads(host.run("stats", "--json").stdout)
     assert (stats["states"]["passed"], stats["delays"]["triplets"]) == (1, 0)
 

@@ -136,7 +136,7 @@ def postfix():
         yield running
 
 
-@pytest.mark.parametrize("behind", [behind_postgrey, behind_greylist_pl])
+@pytest.mark.parametrize("behind", [behind_postgrey, behind_sqlgrey, behind_greylist_pl])
 def test_a_first_hour(postfix, behind):
     """State of real mail, import, switch: the known pass, strangers wait, check is green."""
     host = Host(postfix, behind.__name__)
@@ -152,6 +152,8 @@ def test_a_first_hour(postfix, behind):
     check = host.command("greylist", "check", "--postfix", postfix.directory / "etc")
     assert "0 errors, 0 warnings." in check
     assert [attempt(postfix, mail) for mail in KNOWN] == [250] * len(KNOWN)
+    others = [(*mail[:3], "dora@example.org") for mail in KNOWN]
+    assert [attempt(postfix, mail) for mail in others] == [250] * len(KNOWN)
     assert [attempt(postfix, mail) for mail in STRANGERS] == [450] * len(STRANGERS)
     time.sleep(1.1)
     assert attempt(postfix, WAITING) == 250

@@ -20,9 +20,14 @@ PASSED = f"{FIRST},{LAST}"
 
 
 def taken(host, path, *options):
-    """Import what is at the path; return the triplets and clients that are stored then."""
+    """Import what is at the path; return the triplets that are stored then."""
     imported(host, path, *options)
-    return {key for key in host.all() if key[:1] != b"/" or key.startswith(b"/client/")}
+    return {key for key in host.all() if key[:1] != b"/"}
+
+
+def credits_of(host):
+    """Return the entries of known senders and of clients."""
+    return {key: value for key, value in host.all().items() if key[:1] == b"/"}
 
 
 @pytest.mark.parametrize(
@@ -49,7 +54,7 @@ def test_every_key_of_postgrey_is_read(host, tmp_path, key, stored):
     path = tmp_path / "postgrey.db"
     peers.perl_database(path, {key: f"{PASSED},7"})
     assert taken(host, path) == {stored}
-    assert host.all()[stored] == Triplet(FIRST, LAST, 2).pack()
+    assert host.all()[stored] == Triplet(FIRST, LAST, 2, passed=True).pack()
 
 
 @pytest.mark.parametrize("client", ["192.0.2.1", "192.0.2.1/32", "2001:DB8:0:0:0:0:0:3/128"])
@@ -60,9 +65,9 @@ def test_every_client_of_postgrey_is_read(host, tmp_path, client):
     peers.perl_database(directory / "postgrey.db", {"192.0.2.0/a@x.org/b@y.org": PASSED})
     peers.perl_database(directory / "postgrey_clients.db", {client: f"5,{LAST}"})
     result = imported(host, directory)
-    assert (result["service"], result["triplets"], result["clients"]) == ("postgrey", 1, 1)
+    assert (result["service"], result["triplets"], result["unknown"]) == ("postgrey", 1, 0)
     name = "2001:db8::" if ":" in client else "192.0.2.0"
-    assert host.all()[f"/client/{name}".encode()] == Triplet(LAST, count=5).pack()
+    assert credits_of(host)[f"/client/{name}".encode()].endswith(b"/5")
     assert name in host.run("list", "--state", "trusted").stdout
 
 
@@ -82,8 +87,12 @@ def test_the_real_postgrey_with_lookup_by_host(host, tmp_path):
     assert taken(host, tmp_path) == {
         b"192.0.2.0/a@example.com/b@example.org",
         b"2001:db8:1:2::/a@example.com/b@example.org",
+    }
+    assert set(credits_of(host)) == {
         b"/client/192.0.2.0",
         b"/client/2001:db8:1:2::",
+        b"/sender/192.0.2.0/a@example.com",
+        b"/sender/2001:db8:1:2::/a@example.com",
     }
 
 
@@ -115,7 +124,8 @@ def test_a_sender_whose_numbers_postgrey_left_out(host, tmp_path, there, here):
     if here:
         assert taken(host, path) == {b"192.0.2.0/%s/b@y.org" % here}
         return
-    result = host.run("import", path, code=1)
+    result = host.run("import", path)
+    assert set(host.all()) == {b"/client/192.0.2.0"}  # it has passed, whoever it was
     words = "1  left out: of senders whose numbers it does not keep, and we tell apart"
     assert f"{words}\n{'':>13}192.0.2.0/{there}/b@y.org" in result.stdout
 
@@ -135,7 +145,8 @@ def test_a_client_that_is_no_address_is_named(host, tmp_path):
         "1  left out: not understood\n             mail.example.com/a@x.org/b@y.org"
         in result.stdout
     )
-    assert list(host.all()) == [b"192.0.2.0/a@x.org/b@y.org"]
+    names = {b"192.0.2.0/a@x.org/b@y.org", b"/client/192.0.2.0", b"/sender/192.0.2.0/a@x.org"}
+    assert set(host.all()) == names
 
 
 ROWS = {
@@ -159,13 +170,16 @@ COLUMNS = {
     "optout_domain": "domain",
     "config": "parameter, value",
 }
-CLIENTS = {
-    b"/client/198.51.100.0": Triplet(
-        LAST, count=len({(FIRST - 3600) // 3600, FIRST // 3600})
-    ).pack(),
-    b"/client/2001:db8:1:2::": Triplet(LAST, count=1).pack(),
-    b"/client/2001:db8:1:3::": Triplet(LAST, count=1).pack(),
-    b"/client/203.0.113.0": Triplet(LAST, count=2).pack(),
+ONCE = Triplet(FIRST, LAST, 1).pack()
+CREDITS = {
+    b"/client/198.51.100.0": Triplet(FIRST - 3600, LAST, 2).pack(),
+    b"/client/2001:db8:1:2::": ONCE,
+    b"/client/2001:db8:1:3::": ONCE,
+    b"/client/203.0.113.0": Triplet(FIRST - 7200, LAST, 2).pack(),
+    b"/sender/198.51.100.0/carl@example.com": ONCE,
+    b"/sender/198.51.100.0/dora@example.com": Triplet(FIRST - 3600, LAST, 1).pack(),
+    b"/sender/2001:db8:1:2::/eve@example.net": ONCE,
+    b"/sender/2001:db8:1:3::/fred@example.net": ONCE,
 }
 
 
@@ -184,7 +198,7 @@ def check_sqlgrey(host, path):
     """See that all of ROWS is taken over or named."""
     result = host.run("import", path)
     stored = host.all()
-    assert {key: value for key, value in stored.items() if key.startswith(b"/client/")} == CLIENTS
+    assert credits_of(host) == CREDITS
     assert stored[b"192.0.2.0/ann@example.com/bob@example.org"] == Triplet(FIRST).pack()
     printed = result.stdout.replace(f"\n{'':>13}", " ")
     for words in (
@@ -212,6 +226,21 @@ def test_sqlgrey_in_a_directory(host, tmp_path):
     assert words in host.run("import", tmp_path, code=1).stderr
 
 
+def test_senders_that_sqlgrey_left_something_out_of(host, tmp_path):
+    """A number or the recipient: they are known here if we leave out the same."""
+    path = tmp_path / "sqlgrey.db"
+    names = ["list-return-#-RCPT", "bounce-#", "joe-#", "RCPT"]
+    rows = [(name, "example.com", "192.0.2", FIRST, LAST) for name in names]
+    sqlite(path, {"from_awl": rows}).close()
+    result = host.run("import", path)
+    assert set(credits_of(host)) == {
+        b"/client/192.0.2.0",
+        b"/sender/192.0.2.0/list-return-#-#@example.com",
+        b"/sender/192.0.2.0/bounce-#@example.com",
+    }
+    assert "2  left out: of senders whose numbers it does not keep" in result.stdout
+
+
 def test_tables_of_old_versions(host, tmp_path):
     """To 1.4 the columns had other names, and the lists no first time."""
     path = tmp_path / "sqlgrey.db"
@@ -226,10 +255,11 @@ def test_tables_of_old_versions(host, tmp_path):
         "domain_awl": [("example.edu", "203.0.113.9", LAST)],
     }
     sqlite(path, rows, columns).close()
-    assert taken(host, path) == {
-        b"192.0.2.0/ann@example.com/bob@example.org",
+    assert taken(host, path) == {b"192.0.2.0/ann@example.com/bob@example.org"}
+    assert set(credits_of(host)) == {
         b"/client/198.51.100.0",
         b"/client/203.0.113.0",
+        b"/sender/198.51.100.0/carl@example.com",
     }
 
 
@@ -366,7 +396,8 @@ def test_the_text_of_db_dump(host, tmp_path, options):
     path.write_bytes(text)
     recipient = "bé@example.org".encode()
     key = b"192.0.2.0/a\\b@example.com/" + recipient
-    assert taken(host, path) == {key, b"/client/192.0.2.0"}
+    assert taken(host, path) == {key}
+    assert credits_of(host)[b"/client/192.0.2.0"].endswith(b"/6")
     path.write_bytes(text.rpartition(b"DATA=END")[0])
     assert "the dump is cut short" in host.run("import", path, code=1).stderr
     path.write_bytes(text.replace(b"HEADER=END\n", b"HEADER=END\nx\n"))
@@ -408,7 +439,7 @@ def test_milter_greylist_is_taken_over(host, tmp_path, headed):
     stored = host.all()
     assert stored[b"192.0.2.0/ann@example.com/bob@example.org"] == Triplet(NOW - 200).pack()
     assert stored[b"2001:db8:://bob@example.org"] == Triplet(NOW + 6900).pack()
-    passed = Triplet(NOW - 350, NOW - 50, 2).pack()
+    passed = Triplet(NOW - 350, NOW - 50, 2, passed=True).pack()
     assert stored[b"198.51.100.0/list#a@example.com/bob@example.org"] == passed
 
 

@@ -39,7 +39,7 @@ def translate(name: bytes, value: bytes, settings: Settings, changed: int) -> Ro
 def _first_version(first: int, settings: Settings, changed: int) -> Triplet:
     # It lets through whatever is old enough, so this may have passed.
     passed = changed - first >= settings.delay
-    return Triplet(first, first + settings.delay, PASSED) if passed else Triplet(first)
+    return Triplet(first, first + settings.delay, PASSED, passed=True) if passed else Triplet(first)
 
 
 def _later_version(value: bytes) -> Triplet | None:

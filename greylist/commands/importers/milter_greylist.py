@@ -56,7 +56,7 @@ def _row(text: bytes, settings: Settings, changed: int) -> Row:
     if rest.upper() == b"AUTO":
         if moment < changed:
             return Row("expired")
-        triplet = Triplet(max(changed - settings.delay, 1), changed, PASSED)
+        triplet = Triplet(max(changed - settings.delay, 1), changed, PASSED, passed=True)
     else:
         triplet = Triplet(max(moment - settings.delay, 1))
     return triplet_row(

@@ -14,7 +14,15 @@ import re
 from typing import TYPE_CHECKING
 
 from greylist.addresses import parse_address, parse_network
-from greylist.commands.importers.rows import PASSED, Row, client_row, triplet_row, unknown, unmask
+from greylist.commands.importers.rows import (
+    PASSED,
+    Row,
+    client_row,
+    identity,
+    triplet_row,
+    unknown,
+    unmask,
+)
 from greylist.triplet import Triplet
 
 if TYPE_CHECKING:
@@ -54,7 +62,7 @@ def _mail(name: bytes, text: bytes, prefix: int, triplet: Triplet, settings: Set
         return Row("wide", origin=name)
     sender = unmask(written, settings)
     if sender is None:
-        return Row("masked", origin=name)
+        return Row("masked", origin=name, client=identity(address, settings), entry=triplet)
     return triplet_row(address, sender, recipient, triplet, settings)
 
 
@@ -82,7 +90,7 @@ def _ours(client: bytes, settings: Settings) -> int:
 
 def _triplet(first: int, last: int, settings: Settings) -> Triplet:
     if last - first >= settings.delay:
-        return Triplet(first, last, PASSED)
+        return Triplet(first, last, PASSED, passed=True)
     return Triplet(first, last, 1) if last > first else Triplet(first)
 
 

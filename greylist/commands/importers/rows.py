@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from greylist.addresses import network, parse_address
 from greylist.sender import normalize
-from greylist.triplet import Triplet, client_key, key
+from greylist.triplet import Triplet, key
 
 if TYPE_CHECKING:
     from greylist.settings import Settings
@@ -27,16 +27,21 @@ class Row(NamedTuple):
     """What became of an entry.
 
     Attributes:
-        kind: ``triplets`` or ``clients``, which have an entry; any other says why it has none.
-        key: the key it has here.
-        value: the value it has here.
+        kind: ``triplets``, ``senders`` and ``clients`` have an entry here; any other kind says
+            why it has none.
+        key: the key it has here, if it has one already.
         origin: how the entry reads there, for those that have none here.
+        client: the client's identity here.
+        sender: the sender's normal form.
+        entry: the times; the count of a client is how often it has passed.
     """
 
     kind: str
     key: bytes = b""
-    value: bytes = b""
     origin: bytes = b""
+    client: bytes = b""
+    sender: bytes = b""
+    entry: Triplet = Triplet(0)
 
 
 def unknown(*origin: bytes) -> Row:
@@ -51,9 +56,29 @@ def triplet_row(
     client = identity(address, settings)
     if not client:
         return unknown(address + b"/" + sender + b"/" + recipient, triplet.pack())
-    if settings.normalize_sender:
-        sender = normalize(sender)
-    return Row("triplets", key(client, sender, recipient), triplet.pack())
+    sender = normal(sender, settings)
+    name = key(client, sender, recipient)
+    return Row("triplets", name, client=client, sender=sender, entry=triplet)
+
+
+def client_row(address: bytes, count: int, last: int, settings: Settings) -> Row:
+    """Return the row of a client, ``count`` of whose triplets have passed, one last then."""
+    client = identity(address, settings)
+    if not (client and count and last):
+        return unknown(address, b"%d,%d" % (count, last))
+    return Row("clients", client=client, entry=Triplet(last, count=count))
+
+
+def identity(address: bytes, settings: Settings) -> bytes:
+    """Return the network of an address in text; empty when it is no address."""
+    if parse_address(address) is None:
+        return b""
+    return network(address, settings.ipv4_prefix, settings.ipv6_prefix).lower()
+
+
+def normal(sender: bytes, settings: Settings) -> bytes:
+    """Return a sender as it stands in our keys."""
+    return normalize(sender) if settings.normalize_sender else sender.lower()
 
 
 def unmask(sender: bytes, settings: Settings) -> bytes | None:
@@ -62,24 +87,8 @@ def unmask(sender: bytes, settings: Settings) -> bytes | None:
     postgrey and sqlgrey put ``#`` for numbers, sqlgrey RCPT for the recipient. Where our normal
     form leaves out the same, all those senders have one normal form; else none is returned.
     """
-    found = _MASKED.search(sender)
-    if not found:
+    if not _MASKED.search(sender):
         return sender
     whole = _MASKED.sub(lambda mask: _NUMBER if mask[0] == b"#" else _RECIPIENT, sender)
-    form = normalize(whole) if settings.normalize_sender else whole
+    form = normal(whole, settings)
     return None if _NUMBER in form or _RECIPIENT in form else whole
-
-
-def client_row(address: bytes, count: int, last: int, settings: Settings) -> Row:
-    """Return the entry of a client, ``count`` of whose triplets have passed, one last then."""
-    client = identity(address, settings)
-    if not (client and count and last):
-        return unknown(address, b"%d,%d" % (count, last))
-    return Row("clients", client_key(client), Triplet(last, count=count).pack())
-
-
-def identity(address: bytes, settings: Settings) -> bytes:
-    """Return the network of an address in text; empty when it is no address."""
-    if parse_address(address) is None:
-        return b""
-    return network(address, settings.ipv4_prefix, settings.ipv6_prefix).lower()

@@ -15,6 +15,7 @@ from greylist.commands.importers import (
     sql_dump,
     sqlgrey,
 )
+from greylist.commands.importers.credits import credited
 from greylist.commands.importers.rows import ForeignError
 from greylist.commands.importers.scratch import copies
 from greylist.store.berkeley import foreign
@@ -52,12 +53,22 @@ _OTHERS = {
 _OURS = (b"/client/", b"/pool/", b"/instance/", b"/sender/", b"/purge")
 
 
-def read(path: str, settings: Settings) -> tuple[str, Iterator[Row]]:
+def read(path: str, settings: Settings, now: int) -> tuple[str, Iterator[Row]]:
     """Return which service a file or a directory is of, and what becomes of its entries.
+
+    Args:
+        path: of the file or directory.
+        settings: say which network a client belongs to, and how long it is remembered.
+        now: seconds since the epoch.
 
     Raises:
         ForeignError: of none that can be read; the text says what it is, and the way out.
     """
+    service, rows = _opened(path, settings)
+    return service, credited(rows, settings, now)
+
+
+def _opened(path: str, settings: Settings) -> tuple[str, Iterator[Row]]:
     try:
         if os.path.isdir(path):
             path = _file_in(path)

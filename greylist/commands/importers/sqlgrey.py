@@ -23,10 +23,11 @@ from typing import TYPE_CHECKING
 from greylist.commands.importers.rows import (
     ForeignError,
     Row,
-    client_row,
     identity,
+    normal,
     triplet_row,
     unknown,
+    unmask,
 )
 from greylist.commands.importers.scratch import copies
 from greylist.triplet import Triplet
@@ -46,6 +47,7 @@ COLUMNS = {
     "connect": ("sender_name", "sender_domain", "src", "rcpt", "first_seen"),
     "from_awl": ("sender_name", "sender_domain", "src", "first_seen", "last_seen"),
     "domain_awl": ("sender_domain", "src", "first_seen", "last_seen"),
+    **{table: (table.partition("_")[2],) for table in LISTS},
 }
 """The columns in the order of their creation, for a dump that does not name them."""
 
@@ -96,66 +98,62 @@ def rows(
         ForeignError: none of the tables is sqlgrey's.
     """
     seen: set[str] = set()
-    passes = _Passes(settings)
     for table, record in records:
         seen.add(table)
-        if not record:
-            continue
-        if table == "connect":
-            yield _waiting(record, settings, utc)
-        elif table in {"from_awl", "domain_awl"}:
-            yield from passes.add(table, record, utc)
-        elif table in LISTS:
+        if record and table in TABLES:
+            yield _READERS[table](record, settings, utc)
+        elif record and table in LISTS:
             yield Row(table.partition("_")[0], origin=_text(record, "domain", "email"))
     if seen.isdisjoint(TABLES):
         tables = ", ".join(sorted(seen)) or "none"
         raise ForeignError(f"{path}: tables of another program than sqlgrey ({tables})")
-    yield from passes.clients()
 
 
 def _waiting(record: Record, settings: Settings, utc: bool) -> Row:
-    user, domain = _text(record, "sender_name"), _text(record, "sender_domain")
-    source, recipient = _text(record, "src", "ip_addr"), _text(record, "rcpt")
+    sender, recipient = _sender(record), _text(record, "rcpt")
     first = _time(record, "first_seen", utc)
-    if not (user and domain and recipient and first):
+    if sender is None or not (recipient and first):
         return _unknown("connect", record)
-    sender = b"" if user == _UNDEFINED else user if domain == _UNDEFINED else user + b"@" + domain
+    source = _text(record, "src", "ip_addr")
     return triplet_row(_address(source), sender, recipient, Triplet(first), settings)
 
 
-class _Passes:
-    """How often the clients have passed, at most one an hour counting.
+def _passed(record: Record, settings: Settings, utc: bool) -> Row:
+    sender, times = _sender(record), _times(record, utc)
+    client = identity(_address(_text(record, "src", "host_ip")), settings)
+    if sender is None or not (client and times):
+        return _unknown("from_awl", record)
+    one = unmask(sender, settings)
+    if one is None:
+        return Row("masked", origin=client + b" " + sender, client=client, entry=times)
+    return Row("senders", client=client, sender=normal(one, settings), entry=times)
 
-    The hour is that of the first attempt, as sqlgrey keeps no other. A domain stands for two
-    senders that have passed (``group_domain_level``), which sqlgrey has deleted for it.
-    """
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self._hours: dict[bytes, set[int]] = {}
-        self._domains: dict[bytes, int] = {}
-        self._last: dict[bytes, int] = {}
+def _domain(record: Record, settings: Settings, utc: bool) -> Row:
+    client = identity(_address(_text(record, "src", "host_ip")), settings)
+    times = _times(record, utc)
+    if not (client and times):
+        return _unknown("domain_awl", record)
+    origin = client + b" " + _text(record, "sender_domain")
+    return Row("domains", origin=origin, client=client, entry=times)
 
-    def add(self, table: str, record: Record, utc: bool) -> Iterator[Row]:
-        """Count a row."""
-        address = _address(_text(record, "src", "host_ip"))
-        last = _time(record, "last_seen", utc)
-        first = _time(record, "first_seen", utc) or last
-        client = identity(address, self._settings)
-        if not (client and last):
-            yield _unknown(table, record)
-            return
-        self._hours.setdefault(client, set()).add(first // 3600)
-        self._last[client] = max(last, self._last.get(client, 0))
-        if table == "domain_awl":
-            self._domains[client] = self._domains.get(client, 0) + 1
-            yield Row("domains", origin=client + b" " + _text(record, "sender_domain"))
 
-    def clients(self) -> Iterator[Row]:
-        """Yield the entries of the clients."""
-        for client, hours in self._hours.items():
-            count = len(hours) + self._domains.get(client, 0)
-            yield client_row(client, count, self._last[client], self._settings)
+_READERS = {"connect": _waiting, "from_awl": _passed, "domain_awl": _domain}
+
+
+def _sender(record: Record) -> bytes | None:
+    """Return the sender of a row, or None when it has none."""
+    user, domain = _text(record, "sender_name"), _text(record, "sender_domain")
+    if not (user and domain):
+        return None
+    return b"" if user == _UNDEFINED else user if domain == _UNDEFINED else user + b"@" + domain
+
+
+def _times(record: Record, utc: bool) -> Triplet | None:
+    """Return when a sender came first, as far as is known, and last."""
+    last = _time(record, "last_seen", utc)
+    first = _time(record, "first_seen", utc) or last
+    return Triplet(first, last if last > first else 0, 1, passed=True) if last else None
 
 
 def _unknown(table: str, record: Record) -> Row:
