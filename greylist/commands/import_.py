@@ -39,7 +39,7 @@ _MOST_NAMED = 5
 
 
 @click.command("import", short_help="Take over from postgrey, sqlgrey or greylist.pl.")
-@click.argument("path", type=click.Path(exists=True), required=False)
+@click.argument("path", type=click.Path(exists=True, readable=False), required=False)
 @click.option("--dry-run", is_flag=True, help="Only count what would be taken over.")
 @click.option(
     "--settings",

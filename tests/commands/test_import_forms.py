@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 
 import pytest
+from readable import as_root, can_be_root
 
 from greylist.triplet import Triplet
 
@@ -504,7 +505,24 @@ def test_a_damaged_database_ends_in_words(host, tmp_path):
     data = bytearray(path.read_bytes())
     data[8192:12288] = bytes(4096)
     path.write_bytes(data)
-    assert "page 2 is not one" in host.run("import", path, code=1).stderr
+    error = host.run("import", path, code=1).stderr
+    assert f"{path}: it is damaged (page 2 is not one); what can be saved is saved by" in error
+
+
+@pytest.mark.parametrize("name", ["postgrey.db", ""])
+def test_who_may_not_read_it_is_told_who_may(host, program, name):
+    """A database is its service's own, and so is its directory."""
+    if not can_be_root():
+        pytest.skip("needs root, or sudo without a password")
+    directory = host.path / "postgrey"
+    directory.mkdir()
+    path = directory / name
+    peers.perl_database(directory / "postgrey.db", {"192.0.2.0/a@x.org/b@y.org": PASSED})
+    (directory / "postgrey.db").chmod(0o600)
+    environment = f"GREYLIST_CONFIG={host.config}"
+    done = as_root("env", environment, program, "import", path, user="nobody", check=False)
+    assert done.returncode == 1
+    assert done.stderr.endswith("postgrey.db: Permission denied; run this as root\n")
 
 
 def state(directory):

@@ -81,6 +81,8 @@ def _opened(path: str, settings: Settings) -> tuple[str, Iterator[Row]]:
         if kind:
             raise ForeignError(f"{path}: a {kind}, which {_elsewhere()}")
         return _text(path, head, settings, changed)
+    except PermissionError as error:
+        raise ForeignError(f"{error.filename}: {error.strerror}; run this as root") from error
     except OSError as error:
         raise ForeignError(f"{error.filename or path}: {error.strerror}") from error
 

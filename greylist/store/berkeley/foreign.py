@@ -67,9 +67,7 @@ def entries(directory: str, names: list[str]) -> Iterator[tuple[bytes, bytes]]:
             environment = _recovered(directory)
         for name in names:
             path = os.path.join(directory, name)
-            if check_file(path):
-                drop_partial_page(path)
-            check_pages(path)
+            _check(path)
             database = db.DB(environment)
             databases.append(database)
             database.open(name if environment else path, flags=db.DB_RDONLY)
@@ -79,6 +77,19 @@ def entries(directory: str, names: list[str]) -> Iterator[tuple[bytes, bytes]]:
     finally:
         for handle in (*databases, *([environment] if environment else [])):
             handle.close()
+
+
+def _check(path: str) -> None:
+    """See that libdb can read a file: it dies of some damage, and loops for ever on other."""
+    try:
+        if check_file(path):
+            drop_partial_page(path)
+        check_pages(path)
+    except Damaged as damage:
+        raise Damaged(
+            f"it is damaged ({damage}); what can be saved is saved by db_dump -R -p (package "
+            "db-util), whose output can be imported"
+        ) from damage
 
 
 def _recovered(directory: str) -> Any:
