@@ -130,10 +130,10 @@ def _verp(local: bytes) -> bytes:
         before, found, after = local.partition(word)
         if not found or before[-1:].isalnum() or after[:1] not in _SEPARATORS:
             continue
-        if after[:1] == b"." and word in _PEOPLES:
-            continue  # tax.return.1999, mike.owner.1975
-        if before.endswith(b"+") and len(before) > 1:
-            return before[:-1]  # list+bounces-MESSAGE-user=host, as mlmmj writes it
+        if word in _PEOPLES and (after[:1] == b"." or (before and after[1:].isdigit())):
+            continue  # mike.owner.1975, tax-return-2024
+        if b"+" in before[1:]:
+            return b""  # an extension: list+bounces-MESSAGE-user=host, as mlmmj writes it
         if after.startswith(b"+"):
             # Behind a list's name it is the recipient, behind the word alone maybe a customer.
             return before + word if before else word + b"+" + _tagged(word, after[1:])
@@ -155,6 +155,8 @@ def _numbered(text: bytes, *, named: bool) -> bytes:
     while rest:
         if _is_uuid(rest[:36]) and not rest[36:37].isalnum():
             length, mark = 36, b"#"
+        elif rest.startswith(b"#"):
+            length, mark = 1, b"#"  # a normal form is its own
         else:
             word = rest.translate(_SPACED).split(b" ", 1)[0]
             length, mark = len(word), _mark(word)
