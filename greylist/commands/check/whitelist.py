@@ -124,13 +124,30 @@ def complaints(attribute: bytes, pattern: bytes) -> list[tuple[str, str]]:
     expressions.compile()
     if all(expressions.match(subject) is not None for subject in _ANYTHING):
         return [("matches everybody: nobody is greylisted", "Delete the line, or narrow it.")]
-    found = never(pattern) if not attribute else None
-    if found:
-        return [found]
+    nothing = never(pattern) if not attribute else None
+    if nothing:
+        return [nothing]
+    forged = made_up(pattern) if not attribute else None
+    found = [forged] if forged else []
     if expressions.slow:
         words = "RE2 has no look-around or back-reference, so this line costs time at each request"
-        return [(words, "Write it without (?=, (?!, (?<, \\1, if it can be.")]
-    return []
+        found.append((words, "Write it without (?=, (?!, (?<, \\1, if it can be."))
+    return found
+
+
+def made_up(pattern: bytes) -> tuple[str, str] | None:
+    """Return that any client can match a line, if its sender can be made up to.
+
+    The sender stands in the middle of ``client_address/sender/recipient``, so a line has to begin
+    with the client or to end with the recipient. One with an ``@`` and a ``/`` is about senders.
+    """
+    bare = re.sub(rb"\\[^AZz]|\[\^?\]?[^]]*\]", b"", pattern)  # without what is no anchor
+    if bare != bare.translate(None, b"^$\\") or (b"@" in bare and b"/" in bare):
+        return None
+    return (
+        "any client can match it with a made-up sender",
+        "Begin the line with ^ for a client, or end it with $ for a recipient.",
+    )
 
 
 def never(pattern: bytes) -> tuple[str, str] | None:
