@@ -13,7 +13,7 @@ import time
 
 from benchmarks import contenders, loader, packages
 from benchmarks.bench import Bench, Table, one_processor
-from benchmarks.rows import alone, data, quality, smtp, together
+from benchmarks.rows import alone, data, quality, smtp, suspicious, together
 
 ROWS = {
     "cold": alone.cold,
@@ -27,6 +27,7 @@ ROWS = {
     "postfix": smtp.postfix,
     "durable": alone.durable,
     "quality": quality.quality,
+    "suspicious": suspicious.suspicious,
 }
 
 RESULTS = os.path.join(os.path.dirname(__file__), "RESULTS.md")

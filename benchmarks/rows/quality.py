@@ -34,31 +34,45 @@ def quality(bench: Bench) -> list[Table]:
         "greylist.pl (postfix-doc)": contenders.packaged_pl,
         "sqlgrey": contenders.Sqlgrey,
         "postgrey": contenders.Postgrey,
+        "greylist, empty list": lambda place: contenders.ours(place, b""),
         "greylist": lambda place: contenders.ours(place, listed),
+        "greylist, learn_replies": lambda place: contenders.ours(
+            place, listed, settings="learn_replies = yes\n"
+        ),
+        "greylist, suspicious": lambda place: contenders.ours(
+            place, listed, settings="greylist_clients = suspicious\n"
+        ),
     }
     messages = month()
     if bench.quick:
-        messages = [one for one in messages if one.attempts[-1].at < 3 * DAY]
+        messages = [one for one in messages if one.attempts[-1].at < 6 * DAY]
     seen: dict[str, list[Delivery]] = {}
     for name, contender in field.items():
         bench.say(f"a month of mail: {name}")
-        seen[name] = _play(contender(bench.place()), messages)
+        heard = name.endswith("learn_replies")
+        seen[name] = _play(contender(bench.place()), messages, heard)
     legitimate = {
         name: [delivery for delivery in found if not delivery.bot] for name, found in seen.items()
     }
     bots = {name: [delivery for delivery in found if delivery.bot] for name, found in seen.items()}
-    return [_summary(legitimate, bots), _delayed(legitimate), _through(bots)]
+    return [_summary(bench, legitimate, bots), _delayed(legitimate), _through(bots)]
 
 
-def _play(contender: Daemon | Spawned, messages: list[Message]) -> list[Delivery]:
-    """Return what becomes of the messages; the contender's clock moves from one to the next."""
+def _play(contender: Daemon | Spawned, messages: list[Message], heard: bool) -> list[Delivery]:
+    """Return what becomes of the messages; the contender's clock moves from one to the next.
+
+    Args:
+        contender: who is asked.
+        messages: the month.
+        heard: whether it is asked about our users' own mail too.
+    """
     clock = Clock(contender.directory, START)
     contender.environment |= clock.environment
     contender.start()
     try:
         wire = contender.connect()
         try:
-            return play(messages, _asker(wire, clock))
+            return play(messages, _asker(wire, clock), _teller(wire, clock) if heard else None)
         finally:
             wire.close()
     finally:
@@ -84,7 +98,26 @@ def _asker(wire: Wire, clock: Clock) -> Callable[[Attempt, Message, str, str], b
     return ask
 
 
-def _summary(legitimate: dict[str, list[Delivery]], bots: dict[str, list[Delivery]]) -> Table:
+def _teller(wire: Wire, clock: Clock) -> Callable[[int, str, str], None]:
+    def tell(at: int, user: str, other: str) -> None:
+        clock.set(START + at)
+        request = traffic.policy_request(
+            client=_SUBMITTER,
+            name="unknown",
+            helo="laptop",
+            sender=user,
+            recipient=other,
+            instance=f"{at:x}.own",
+            user=user,
+        )
+        wire.ask(request)
+
+    return tell
+
+
+def _summary(
+    bench: Bench, legitimate: dict[str, list[Delivery]], bots: dict[str, list[Delivery]]
+) -> Table:
     some = next(iter(legitimate.values()))
     table = Table(
         "Quality: a month of mail",
@@ -105,6 +138,20 @@ def _summary(legitimate: dict[str, list[Delivery]], bots: dict[str, list[Deliver
             str(figures.lost),
             _percent(Figures(bots[name]).through),
         )
+    if bench.quick:
+        return table
+    mine, suspicious = all["greylist"], all["greylist, suspicious"]
+    for peer in "postgrey", "sqlgrey":
+        table.must(f"≤ 0.35 × what {peer} delays", mine.delayed / all[peer].delayed, 0.35)
+        more = Figures(bots["greylist"]).through - Figures(bots[peer]).through
+        table.must(f"≤ 0.1 % more of the bots' mail than {peer} through", 100 * more, 0.1)
+        table.must(
+            f"≤ 0.1 × what {peer} delays, with `suspicious`",
+            suspicious.delayed / all[peer].delayed,
+            0.1,
+        )
+    table.must("≤ 30 minutes for 99 % of what is delayed", mine.quantile(0.99) // 60, 30)
+    table.must("≤ 0 deliveries lost", mine.lost, 0)
     return table
 
 
