@@ -33,7 +33,8 @@ the triplets, these entries are stored; a triplet's key never starts with a slas
 
 - ``/client/IDENTITY``: ``ctime/atime/count``, how many triplets of a client have passed, at most
   one an hour counting. IDENTITY is its network, or its verified organisational domain.
-- ``/sender/IDENTITY/SENDER``: the same of a sender's triplets from there.
+- ``/sender/IDENTITY/SENDER``: the same of a sender's triplets from there. In the client's own
+  verified domain all senders are one, and SENDER is ``@DOMAIN``.
 - ``/reply/SENDER/RECIPIENT``: the same of the mail of a user, the RECIPIENT, to this SENDER.
 - ``/pool/DIGEST``: the triplet that stands for all clients of an organisational domain; the digest
   is of the domain, the sender and the recipient.
@@ -183,7 +184,17 @@ class _Mail:
 
     def senders(self) -> list[bytes]:
         """Return the keys of the sender's credit."""
-        return [sender_key(name, self.sender) for name in self.names]
+        return [self.sender_key(name) for name in self.names]
+
+    def sender_key(self, name: bytes) -> bytes:
+        """Return the key of the sender's credit with an identity.
+
+        Of the domain that the client's name is verified in, all senders are one: it is their own
+        server.
+        """
+        if b"@" in self.sender and self.sender.endswith((b"@" + name, b"." + name)):
+            return sender_key(name, b"@" + name)
+        return sender_key(name, self.sender)
 
     def pool_key(self) -> bytes:
         """Return the key of the pool's triplet."""
@@ -228,7 +239,7 @@ class _Attempt(_Mail):
         """Return the decision for a sender that is known here, otherwise None."""
         needed = self.settings.auto_whitelist_senders
         for name in self.met if needed else ():
-            stored = sender_key(name, self.sender)
+            stored = self.sender_key(name)
             found = self.entries.get(stored)
             entry = self.counted(stored, found)
             if found and entry and entry.count >= needed and not self.was_waiting(entry):

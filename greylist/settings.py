@@ -256,7 +256,8 @@ SETTINGS = (
             "trusted; 0 for never."),
     Setting("auto_whitelist_senders", "1", _count,
             "How many triplets of a sender have to pass from a client, one an hour counting, "
-            "before the sender is known there and passes to every recipient; 0 for never."),
+            "before the sender is known there and passes to every recipient; all senders of the "
+            "client's own verified domain are one. 0 for never."),
     Setting("never_trust", "", _paths,
             "Files of clients that never become trusted, nor their senders known, in the form of "
             "whitelist. Private addresses never do."),

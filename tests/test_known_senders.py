@@ -63,6 +63,28 @@ def test_where_a_sender_is_known(other, reason):
     assert verdicts(steps)[2] == reason
 
 
+SERVER = request(b"198.51.100.1", b"mail.example.com", b"ann@example.com")
+
+
+@pytest.mark.parametrize(
+    ("other", "reason"),
+    [
+        (request(b"198.51.100.1", b"mail.example.com", b"bob@example.com"), KNOWN),
+        (request(b"192.0.2.9", b"mx2.example.com", b"bob@office.example.com"), KNOWN),
+        (request(b"198.51.100.1", b"mail.example.com", b"bob@other.example"), "new"),
+        (request(b"198.51.100.1", b"mail.example.com", b"bob@notexample.com"), "new"),
+        (request(b"198.51.100.1", b"mail.example.com", b"example.com"), "new"),
+        (request(b"198.51.100.1", b"unknown", b"bob@example.com"), "new"),
+        (request(b"192.0.2.9", b"mail.other.example", b"bob@example.com"), "new"),
+        (request(b"192.0.2.9", b"dyn-7.example.com", b"bob@example.com"), "new"),
+    ],
+)
+def test_a_domain_s_own_server_speaks_for_all_its_senders(other, reason):
+    """Who has come back for one address of his own verified domain has for the others."""
+    steps = [(0, SERVER), (400, SERVER), (DAY, to(b"new@example.org", other))]
+    assert verdicts(steps)[2] == reason
+
+
 def test_the_normal_form_is_known():
     """The next message of a list is from the same sender."""
     one = request(sender=b"list-return-17-bob=x@lists.example")
@@ -140,7 +162,9 @@ def test_a_large_pool_is_trusted_after_five():
     entries = Memory()
     for number in range(5):
         member = request(
-            b"203.0.%d.9" % number, b"m%d.example.com" % number, b"u%c@example.com" % (97 + number)
+            b"203.0.%d.9" % number,
+            b"m%d.example.com" % number,
+            b"u%c@other.example" % (97 + number),
         )
         steps = [(number * HOUR, member), (number * HOUR + 400, member)]
         assert verdicts(steps, entries)[0] == "new"
@@ -249,7 +273,7 @@ def test_a_private_address_earns_nothing(address):
     """If everybody comes from one address, nobody is let through by another's merits."""
     entries = Memory()
     for number in range(9):
-        what = request(address, b"gateway.example.com", b"u%c@example.com" % (97 + number))
+        what = request(address, b"gateway.example.com", b"u%c@other.example" % (97 + number))
         at = number * HOUR
         assert verdicts([(at, what), (at + 400, what)], entries)[0] == "new"
     assert set(entries) == set(entries.triplets)

@@ -126,6 +126,6 @@ def test_ours(messages):
     wanted = Figures([one for one in found if not one.bot])
     assert wanted.lost == 0
     assert wanted.quantile(0.99) // 60 <= 30
-    assert wanted.delayed < 0.40
+    assert wanted.delayed < 0.09
     early = [one for one in found if one.bot and "after ten minutes" not in one.kind]
-    assert Figures(early).through < 0.01
+    assert Figures(early).through < 0.001
