@@ -167,9 +167,10 @@ class FilterProcess:
         self.log = tempfile.TemporaryFile() if options["stderr"] == "file" else None  # noqa: SIM115
         if self.log:
             options["stderr"] = self.log
+        command = options.pop("command", [sys.executable, "-m", "greylist"])
         arguments = options.pop("arguments", [])
         self.process = subprocess.Popen(
-            [*prefix, sys.executable, "-m", "greylist", *arguments],
+            [*prefix, *command, *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env={**os.environ, "GREYLIST_CONFIG": str(house.config), **options.pop("env", {})},

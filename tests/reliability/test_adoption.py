@@ -111,7 +111,8 @@ def test_torn_page_is_noticed(house):
     Path(house.path).write_bytes(after)
     record = house.record()
     record.boot = b"another"
-    Path(house.path + ".lock").write_bytes(record.pack())
+    with open(house.path + ".lock", "r+b") as file:
+        file.write(record.pack())
     ask_until_answered(house, request(5001), 1)
     house.wait_for_check()
     settle(house)

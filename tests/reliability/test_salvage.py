@@ -12,6 +12,8 @@ import pytest
 
 from greylist.store import StoreError
 from greylist.store.berkeley import checker, due, quarantine, record
+from greylist.store.berkeley.environment import home
+from greylist.store.berkeley.transaction_log import additions, log_files
 from tests.berkeley import RULES
 from tests.reliability.corruption import settle
 from tests.reliability.harness import QuietLog, ask_until_answered, key, request
@@ -43,6 +45,12 @@ def copy_without_cache(house) -> str:
     return copy
 
 
+def write_record(house, found: record.Record) -> None:
+    """Put a record in the place of the one that there is, which others have in memory."""
+    with open(house.path + ".lock", "r+b") as file:
+        file.write(found.pack())
+
+
 def checkers(house) -> list[int]:
     """Return the repair processes of this house."""
     found = []
@@ -64,6 +72,16 @@ def test_log_is_salvaged(house):
     entries = house.entries()
     assert {key(number) for number in range(1400)} == set(entries)
     assert all(entries[key(number)].endswith(b"/2") for number in range(100))
+
+
+def test_page_before_a_split_is_salvaged(house):
+    """The log alone has what a page had before it was split, if that page was then torn."""
+    fill(house, 60)
+    house.verify()
+    put(house, range(1000, 1400), b"%d/0/0" % int(time.time()))
+    logs = log_files(home(house.path))
+    found = {name for log in logs for name, _ in additions(log)}
+    assert {key(number) for number in range(60)} <= found
 
 
 def test_damaged_log_is_salvaged(house):
@@ -191,7 +209,7 @@ def test_check_after_another_boot(house):
     assert house.recoveries() == 0
     found = house.record()
     found.boot = b"00000000-0000-0000-0000-000000000000"
-    Path(house.path + ".lock").write_bytes(found.pack())
+    write_record(house, found)
     assert ask_until_answered(house, request(1), 1)[0]
     assert house.recoveries() == 1
     house.wait_for_check()
@@ -208,9 +226,9 @@ def test_boot_without_an_identity(house, monkeypatch):
     assert len(house.entries()) == 1000
     assert house.recoveries() == 0
     found.boot = b"@%d" % (since - 100)
-    Path(house.path + ".lock").write_bytes(found.pack())
+    write_record(house, found)
     assert len(house.entries()) == 1000
-    assert house.recoveries() == 1
+    assert house.recoveries() >= 1  # the check, which is due now, knows the boot's identity
 
 
 @pytest.mark.parametrize(

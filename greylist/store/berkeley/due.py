@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import time
 
-from greylist.store.berkeley.environment import sync
+from greylist.store.berkeley.environment import write_whole
 
 CHECK, SALVAGE = "check", "salvage"
 
@@ -37,18 +37,9 @@ def mark(path: str, task: str) -> None:
     Raises:
         OSError: it cannot be written.
     """
-    mark = due_path(path)
     if task == SALVAGE and read(path)[0] == CHECK:
         task = CHECK
-    new = mark + ".new"
-    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    try:
-        os.write(descriptor, f"{task} {time.time_ns()}".encode())
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-    os.rename(new, mark)
-    sync(os.path.dirname(path))
+    write_whole(due_path(path), f"{task} {time.time_ns()}".encode())
 
 
 def read(path: str) -> tuple[str, bytes]:

@@ -127,6 +127,23 @@ def sync(path: str) -> None:
         os.close(descriptor)
 
 
+def write_whole(path: str, data: bytes) -> None:
+    """Write a small file, so that after a power cut it is there as before or as it is now.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    new = path + ".new"
+    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    try:
+        os.write(descriptor, data)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    os.rename(new, path)
+    sync(os.path.dirname(path))
+
+
 def pack_replacement(key: bytes, value: bytes) -> str:
     """Return what the log is told of a value that takes another's place.
 

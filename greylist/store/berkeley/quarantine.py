@@ -11,7 +11,7 @@ import stat
 import time
 
 from greylist.store import StoreError
-from greylist.store.berkeley.environment import CACHE_REGION, home, sync
+from greylist.store.berkeley.environment import CACHE_REGION, home, sync, write_whole
 from greylist.store.berkeley.transaction_log import is_log, log_files
 
 TYPE_CHECKING = False
@@ -143,21 +143,14 @@ def mark_done(copy: str, text: str) -> None:
 def _read_note(copy: str) -> bytes:
     try:
         with open(os.path.join(copy, _NOTE), "rb", buffering=0) as file:
-            return file.read(16).rstrip() or b"0"
+            note = file.read(16).rstrip()
     except FileNotFoundError:
         return b"0"
+    return note if note == _MOVING or note.isdigit() or note.startswith(b"done") else b"0"
 
 
 def _write_note(copy: str, note: bytes) -> None:
-    descriptor = os.open(
-        os.path.join(copy, _NOTE), os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600
-    )
-    try:
-        os.write(descriptor, note)
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-    sync(copy)
+    write_whole(os.path.join(copy, _NOTE), note)
 
 
 def _discard(path: str, log: Log) -> None:

@@ -160,12 +160,13 @@ class _Entries:
 
     def put(self, key: bytes, value: bytes, keep: int) -> None:
         """Store a value; nothing is done about ``keep``: what is stale is told by the rules."""
+        self.database.put(key, value, self.transaction)
         if key in self.absent:
             self.absent.remove(key)
             self.added.append(key)
         else:
+            # Afterwards: before, the log may get the page with the old value, to be split.
             self.environment.log_printf(pack_replacement(key, value), self.transaction)
-        self.database.put(key, value, self.transaction)
 
     def delete(self, key: bytes) -> None:
         try:

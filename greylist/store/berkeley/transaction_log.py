@@ -40,7 +40,7 @@ _ADD_OR_REMOVE, _DEBUG, _SPLIT = 41, 47, 62
 _ADD_TO_LEAF = 0x105
 """DB_ADD_DUP on a page of type P_LBTREE."""
 
-_PAGE_AT = _FIELDS + 60
+_PAGE_AT = _FIELDS + 64
 """Where in the body of a split the image of the page is, as it was before."""
 
 _powers: list[int] = []
