@@ -203,10 +203,18 @@ def _place(line: bytes) -> str:
 
 def show(explanation: Explanation, settings: Settings) -> None:
     """Print an explanation for people."""
+    rows = [("request", _described(explanation.request)), *_refused(explanation)]
+    if not explanation.refused_by or explanation.request[b"recipient"]:
+        rows += _answer(explanation, settings)
+    width = max(len(name) for name, _ in rows)
+    for name, words in rows:
+        click.echo(click.style(name.ljust(width), bold=True) + "  " + words)
+
+
+def _answer(explanation: Explanation, settings: Settings) -> list[tuple[str, str]]:
+    """Return the rows that say what the policy would answer, and why."""
     decision = explanation.decision
-    rows: list[tuple[str, str]] = [
-        ("request", _described(explanation.request)),
-        *_refused(explanation),
+    rows = [
         ("suspicious", explanation.sign or "no sign"),
         ("whitelist", explanation.place or _not_whitelisted(explanation, settings)),
     ]
@@ -220,19 +228,19 @@ def show(explanation: Explanation, settings: Settings) -> None:
         rows.append(("would pass", f"{words} {when}"))
     stored = explanation.stored.items()
     rows += [_entry("would store ", *pair) for pair in stored]
-    width = max(len(name) for name, _ in rows)
-    for name, words in rows:
-        click.echo(click.style(name.ljust(width), bold=True) + "  " + words)
+    return rows
 
 
 def _refused(explanation: Explanation) -> list[tuple[str, str]]:
-    """Return a row for the refusal in the log if it was somebody else's."""
-    if explanation.refusal is None or not explanation.refused_by:
+    """Return rows for the refusal in the log if it was somebody else's."""
+    refusal = explanation.refusal
+    if refusal is None or not explanation.refused_by:
         return []
-    only = " (a warning: it was not refused)" if explanation.refusal.warning else ""
-    reply = explanation.refusal.reply.decode(errors="backslashreplace")
-    shown = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in reply)
-    return [("refused", f"by {explanation.refused_by}: {shown}{only}")]
+    only = " (a warning: it was not refused)" if refusal.warning else ""
+    rows = [("refused", f"by {explanation.refused_by}: {output.visible(refusal.reply)}{only}")]
+    if refusal.request[b"recipient"]:
+        rows.append(("greylist", "did not refuse it; asked now, it would answer as follows"))
+    return rows
 
 
 def _entry(label: str, key: bytes, value: bytes | None) -> tuple[str, str]:

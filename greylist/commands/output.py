@@ -49,6 +49,12 @@ def text(value: bytes) -> str:
     return quote(value, 4096)
 
 
+def visible(value: bytes) -> str:
+    """Return a line from elsewhere for people, with letters for what would act on a terminal."""
+    letters = value.decode(errors="backslashreplace")
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in letters)
+
+
 def plain(value: bytes) -> str:
     """Return an address for programs: as it is, unless it is no UTF-8."""
     return value.decode("utf-8", "backslashreplace")

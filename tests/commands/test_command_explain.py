@@ -221,3 +221,12 @@ def test_postgrey_has_a_network(host):
     host.put({})
     line = OURS.replace("192.0.2.1", "192.0.2.1/32").replace("greylist[9]", "postgrey[9]")
     assert explained(host, input=line)["request"]["client_address"] == "192.0.2.1"
+
+
+def test_a_refusal_before_any_recipient(host):
+    """Where greylist is not asked, only the refusal is shown, and no advice about requests."""
+    line = REFUSED.format(agent="smtpd", reply="554 5.7.1 Service unavailable; Client host "
+                          "[192.0.2.1] blocked using zen.spamhaus.org")  # fmt: skip
+    line = line.replace("RCPT from", "CONNECT from").partition(" from=<")[0] + " proto=SMTP\n"
+    shown = host.run("explain", input=line).stdout
+    assert [row.split()[0] for row in shown.splitlines()] == ["request", "refused"]

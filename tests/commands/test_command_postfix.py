@@ -24,6 +24,7 @@ def log(tmp_path_factory):
         assert postfix.attempt(*mail) == 450
         assert postfix.attempt("IPV6:2001:db8::1", "", "you@example.org") == 450
         assert postfix.attempt("192.0.2.1", "ann@example.com", "you@elsewhere.example") == 554
+        assert postfix.attempt("192.0.2.1", '"john doe"@example.net', "you@example.org") == 450
         postfix.age(300)
         with postfix.client(mail[0], "mail.example.com") as smtp:
             assert smtp.sendmail(mail[1], [mail[2]], MESSAGE) == {}
@@ -36,10 +37,10 @@ def log(tmp_path_factory):
 def test_deliveries_are_rebuilt_from_a_real_log(host, monkeypatch, log):
     """The deferral and the delivery are one; the refusal by another rule is none."""
     monkeypatch.undo()
-    for delay, expected in (("0s", (2, 0, 0)), ("1h", (0, 1, 1))):
+    for delay, expected in (("0s", (3, 0, 0)), ("1h", (0, 1, 2))):
         host.configure(f"delay = {delay}")
         result = json.loads(host.run("replay", "--json", log).stdout)
-        assert (result["attempts"], result["deliveries"]) == (3, 2)
+        assert (result["attempts"], result["deliveries"]) == (4, 3)
         outcome = result["outcomes"][0]
         assert (outcome["at_once"], outcome["unknown"], outcome["open"]) == expected
 
@@ -53,5 +54,14 @@ def test_refusals_of_a_real_log_are_explained(host, log):
         "192.0.2.1",
         "2001:db8::1",
         "192.0.2.1",
+        "192.0.2.1",
     ]
     assert requests[1]["sender"] == ""
+    assert requests[3]["sender"] == "john doe@example.net"
+
+
+def test_the_refusal_of_a_real_relay_is_not_ours(host, log):
+    """Postfix's words for mail that it does not relay are known, and greylist's are greylist's."""
+    lines = host.run("explain", "--json", input=log.read_text()).stdout.splitlines()
+    by = [json.loads(line)["refused_by"] for line in lines]
+    assert by == ["", "", "Postfix itself", ""]

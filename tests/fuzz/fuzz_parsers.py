@@ -12,6 +12,8 @@ import tempfile
 import atheris
 
 with atheris.instrument_imports(include=["greylist"]):
+    from greylist.commands.logs import pasted
+    from greylist.commands.logs.maillog import Reader
     from greylist.protocol import RequestError, read_requests
     from greylist.settings import SettingsError, load
     from greylist.store.berkeley.record import Record
@@ -61,7 +63,15 @@ def _salvage(data: bytes) -> None:
     list(scan(_file(data)))
 
 
-TARGETS = [_protocol, _settings, _whitelist, _values, _salvage]
+def _logs(data: bytes) -> None:
+    lines = data.splitlines()
+    reader = Reader()
+    reader.read(lines, 1_800_000_000)
+    reader.attempts()
+    pasted.attempts(lines)
+
+
+TARGETS = [_logs, _protocol, _settings, _whitelist, _values, _salvage]
 
 
 def run(data: bytes) -> None:

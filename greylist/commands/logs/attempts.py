@@ -118,8 +118,7 @@ def _complaint(log: LogFile, read: Read) -> str:
 
 def _shown(line: bytes) -> str:
     """Return the beginning of a line so that nothing in it reaches the terminal as a command."""
-    text = line[:400].decode(errors="backslashreplace")
-    plain = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
+    plain = output.visible(line[:400])
     return plain if len(plain) <= 160 else plain[:157] + "..."
 
 

@@ -23,7 +23,7 @@ _TIME = (
     rb" [ \d]?\d (?:\d{4} )?\d\d:\d\d:\d\d)(?:[.,]\d+)?"
     rb"|(?P<unix>\d{9,11})\.\d{3,9})"
 )
-_STAMP = re.compile(rb"(?<![\w.:-])" + _TIME + rb"(?![\w.])")
+_STAMP = re.compile(rb"(?<![\w.-])" + _TIME + rb"(?![\w.])")
 _ADDED = rb"(?:\[ID \d+ \w+\.\w+\] )?(?:message repeated \d+ times: \[ )?"
 """What syslog daemons put before a text: Solaris, and rsyslog for repeated lines."""
 

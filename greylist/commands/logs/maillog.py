@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from greylist.commands.logs.layout import Stamp
     from greylist.protocol import Request
 
+_ABOUT_RECIPIENT = re.compile(rb"(?:milter-)?reject: (?:RCPT|DATA|BDAT|END-OF-MESSAGE) from ")
+"""Other refusals are of a connection, or cleanup(8)'s of a message's content."""
+
 _CLIENT = re.compile(rb"client=" + CLIENT + rb"(?P<more>.*)")
 _ORIGINAL_CLIENT = re.compile(rb", orig_client=" + CLIENT)
 _ORIGINAL_QUEUE = re.compile(rb", orig_queue_id=(\w+)")
@@ -54,8 +57,8 @@ _NAMELESS = b"postfix"
 """What a program is called that is not named, but says what Postfix says about mail."""
 
 _NEVER = b"NOQUEUE"
-_OF_OTHERS = (b"-- ", b" ", b"\t")
-"""How lines begin that journalctl(1) adds between others, and those that go on from another."""
+_OF_OTHERS = (b"--", b" ", b"\t")
+"""How lines begin that journalctl(1) and grep(1) put between others, or that go on from one."""
 
 _COPIES = 3
 """Messages from which on an address that gets each of them is taken for ``always_bcc``."""
@@ -242,7 +245,7 @@ class Reader:
         """Take in a refusal, if its form is known; a policy service's is an attempt."""
         found = refusal(text, place)
         if found is None:
-            return b" from " not in text  # "reject: header ...", of cleanup(8)'s own checks
+            return not _ABOUT_RECIPIENT.match(text, place)
         moment = self._clock.read(stamp)
         if found.is_greylisting and found.request[b"recipient"]:
             if b"sasl_username" in found.request:
