@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from greylist.commands import output
-from greylist.commands.importers.rows import ForeignError
+from greylist.commands.importers.rows import LEARN, ForeignError
 from greylist.commands.importers.source import read
 from greylist.commands.load import load, report
 from greylist.expiry import state_of
@@ -153,7 +153,6 @@ class _Outcome:
             return "there is no entry in it"
         if self._counts["hashed"] == self._counts.total():
             return (
-                "all keys are hashed (postgrey --privacy): there is nothing to take over; "
-                "start with mode = learn for a few days instead"
+                f"all keys are hashed (postgrey --privacy): there is nothing to take over; {LEARN}"
             )
         return "there is nothing to take over"

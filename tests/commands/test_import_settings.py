@@ -121,6 +121,11 @@ PLACES = {
     "export": """
         export POSTGREY_OPTS='--delay=60 --greylist-text="Later, please"'  # of the host
     """,
+    "lines": """
+        POSTGREY_OPTS="--inet=10023
+            --delay=60
+            --greylist-text='Later, please'"
+    """,
     "unit": """
         [Service]
         ExecStart=/usr/sbin/postgrey --inet=10023 \\

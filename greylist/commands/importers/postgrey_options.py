@@ -91,10 +91,27 @@ def _options(text: str) -> Iterator[tuple[str, str]]:
 
 
 def _logical_lines(text: str) -> Iterator[str]:
+    """Yield the lines that are no comments; an assignment goes on to its closing quote."""
+    whole = ""
     for line in text.replace("\\\n", " ").split("\n"):
-        if line.strip() and not line.lstrip().startswith(("#", ";")):
+        if not whole and (not line.strip() or line.lstrip().startswith(("#", ";"))):
+            continue
+        whole = f"{whole} {line}" if whole else line
+        if not (_ASSIGNMENT.match(whole) and _is_open(whole)):
             # As systemd.unit(5) has it.
-            yield line.replace("%%", "%") if line.startswith(_UNIT) else line
+            yield whole.replace("%%", "%") if whole.startswith(_UNIT) else whole
+            whole = ""
+    if whole:
+        yield whole
+
+
+def _is_open(line: str) -> bool:
+    """Return whether a quotation is not closed in it."""
+    try:
+        shlex.split(line, comments=True)
+    except ValueError:
+        return True
+    return False
 
 
 def _unquoted(text: str) -> str:

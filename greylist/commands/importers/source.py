@@ -16,7 +16,7 @@ from greylist.commands.importers import (
     sqlgrey,
 )
 from greylist.commands.importers.credits import credited
-from greylist.commands.importers.rows import ForeignError
+from greylist.commands.importers.rows import LEARN, READABLE, ForeignError
 from greylist.commands.importers.scratch import copies
 from greylist.store.berkeley import foreign
 from greylist.store.berkeley.environment import META, Damaged
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
     from greylist.commands.importers.rows import Row
     from greylist.settings import Settings
-
-READABLE = "postgrey's, sqlgrey's, greylist.pl's and milter-greylist's databases"
 
 _HEAD = 8192
 _SQLITE = b"SQLite format 3\0"
@@ -39,7 +37,7 @@ _PACKED = {
 }
 _HASHES = (
     "of rspamd's greylisting they hold hashes of client, sender and recipient, from which nothing "
-    "can be taken over; start with mode = learn for a few days instead"
+    f"can be taken over; {LEARN}"
 )
 _OTHERS = {
     rb"\A# greylist dump": "a dump of greylist's own; take it in with: greylist load {path}",
@@ -200,4 +198,4 @@ def _what(path: str, head: bytes) -> str:
     for pattern, words in _OTHERS.items():
         if re.search(pattern, head):
             return f": {words.format(path=path)}"
-    return f": of no service that is known here; import reads {READABLE}"
+    return f": of no service that is known here; import reads {READABLE}; else {LEARN}"

@@ -21,6 +21,8 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 from greylist.commands.importers.rows import (
+    LEARN,
+    READABLE,
     ForeignError,
     Row,
     identity,
@@ -106,7 +108,10 @@ def rows(
             yield Row(table.partition("_")[0], origin=_text(record, "domain", "email"))
     if seen.isdisjoint(TABLES):
         tables = ", ".join(sorted(seen)) or "none"
-        raise ForeignError(f"{path}: tables of another program than sqlgrey ({tables})")
+        raise ForeignError(
+            f"{path}: tables of another program than sqlgrey ({tables}); import reads {READABLE}; "
+            f"else {LEARN}"
+        )
 
 
 def _waiting(record: Record, settings: Settings, utc: bool) -> Row:
