@@ -118,6 +118,10 @@ PLACES = {
         POSTGREY_OPTS="--delay=60"
         POSTGREY_OPTS="$POSTGREY_OPTS --greylist-text='Later, please'"
     """,
+    "more": """
+        POSTGREY_OPTS="--delay=60"
+        POSTGREY_OPTS+=" --greylist-text='Later, please'"
+    """,
     "export": """
         export POSTGREY_OPTS='--delay=60 --greylist-text="Later, please"'  # of the host
     """,

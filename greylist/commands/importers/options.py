@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from greylist.commands.importers import postgrey_options, sqlgrey_conf
+from greylist.commands.importers import postgrey_command, postgrey_options, sqlgrey_conf
 from greylist.commands.importers.rows import ForeignError
 from greylist.settings import Settings, SettingsError
 
@@ -32,7 +32,7 @@ def lines(path: str) -> Iterator[str]:
     service = "postgrey"
     if not found and (_SQLGREY.search(text) or "SQLgrey" in text):
         service, found = "sqlgrey", list(sqlgrey_conf.settings(text))
-    elif not found and not postgrey_options.is_about(text):
+    elif not found and not postgrey_command.is_about(text):
         raise ForeignError(
             f"{path}: no options of postgrey or sqlgrey in it; import --settings reads "
             "/etc/default/postgrey, /etc/sysconfig/postgrey, a unit or script that starts "
