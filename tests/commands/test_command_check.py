@@ -318,6 +318,8 @@ def test_databases_set_aside_are_named(sound):
     aside = f"{sound.database}.{NOW - 100}"
     os.mkdir(aside)
     Path(aside, "salvage").write_text("done")
+    owner = sound.database.parent.stat()
+    os.chown(aside, owner.st_uid, owner.st_gid)
     assert f"damaged at 2027-01-15 07:58:20: {aside}" in findings(sound, 0)[0]
 
 

@@ -20,6 +20,7 @@ from greylist.store.berkeley.store import load_all
 if TYPE_CHECKING:
     from greylist.commands.check.report import Findings
     from greylist.settings import Settings
+    from greylist.store import Maintenance
 
 LOW = 256 << 20
 """Bytes of free disk below which it is time to do something."""
@@ -30,13 +31,17 @@ NONE = 16 << 20
 
 def examine(settings: Settings) -> Findings:
     """Yield what is to say about the database, as the directory's owner sees it."""
+    database = kept(settings)
+    with database.acting():
+        yield from _findings(settings, database)
+
+
+def _findings(settings: Settings, database: Maintenance) -> Findings:
     path = settings.database
     directory = os.path.dirname(path)
-    database = kept(settings)
     try:
-        with database.acting():
-            database.exists()
-            check(path, load_all, adopt=False)
+        database.exists()
+        check(path, load_all, adopt=False)
     except StoreError as error:
         text, _, remedy = str(error).partition("; mend it: ")
         if not os.path.exists(directory):
