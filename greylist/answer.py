@@ -115,7 +115,8 @@ class Responder:
             try:
                 # The clock is read under the lock: requests are in the order of their times.
                 decision = store.transact(
-                    lambda entries: self.decide(request, entries, int(time.time()))
+                    lambda entries: self.decide(request, entries, int(time.time())),
+                    policy.hint(request, self.settings),
                 )
             except StoreAway:
                 # Hanging up would cost Postfix a second and a new process for each mail.

@@ -79,23 +79,29 @@ def _state_of_credit(key: bytes, credit: Triplet, settings: Settings) -> str:
 def is_expired(key: bytes, entry: Triplet, settings: Settings, now: int) -> bool:
     """Return whether an entry was seen too long ago to count.
 
-    One from a future clock has a negative age, and is kept: it heals when it is used. While
-    learning, nobody is asked to retry, so nobody is late.
+    One from a future clock has a negative age, and is kept: it heals when it is used.
+    """
+    return now - entry.last_seen > _window(key, entry, settings)
+
+
+def _window(key: bytes, entry: Triplet, settings: Settings) -> int:
+    """Return for how many seconds an entry counts after it was last seen.
+
+    While learning, nobody is asked to retry, so nobody is late.
     """
     waits = _is_triplet(key) and not entry.has_passed(settings.delay)
     late = waits and settings.mode != "learn"
-    return now - entry.last_seen > (settings.retry_window if late else settings.max_age)
+    return settings.retry_window if late else settings.max_age
 
 
 def keep(key: bytes, value: bytes, settings: Settings, now: int) -> int:
-    """Return for how many seconds an entry is kept from now on, 0 if it is stale already."""
-    if key.startswith(INSTANCE):
-        return DAY
-    entry = _parsed(value)
-    if entry is None or is_expired(key, entry, settings, now):
+    """Return for how many seconds from now on an entry is still kept, 0 if it is stale already."""
+    if is_stale(key, value, settings, now):
         return 0
-    waits = _is_triplet(key) and not entry.has_passed(settings.delay)
-    return settings.retry_window if waits else settings.max_age
+    entry = _parsed(value)
+    if entry is None or not _is_counted(key):
+        return DAY
+    return entry.last_seen + _window(key, entry, settings) - now + 1
 
 
 def is_stale(key: bytes, value: bytes, settings: Settings, now: int) -> bool:

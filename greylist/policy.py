@@ -63,7 +63,7 @@ from greylist.triplet import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from greylist.protocol import Request
     from greylist.settings import Settings
@@ -144,15 +144,20 @@ def decide(  # noqa: PLR0913 - what a decision depends on
     return decision
 
 
-def hint(request: Request, settings: Settings) -> list[bytes]:
-    """Return the keys that ``decide`` asks for first: a remote store can fetch them in one trip."""
+def hint(request: Request, settings: Settings) -> Iterator[bytes]:
+    """Yield the keys that ``decide`` asks for first: a remote store can fetch them in one trip.
+
+    A generator, since a store that is at hand does not look, and should not pay for it.
+    """
     mail = _Mail(request, settings)
-    keys = [*mail.clients(), *mail.senders(), mail.key]
+    yield from mail.clients()
+    yield from mail.senders()
+    yield mail.key
+    yield from mail.former_keys()
     if settings.learn_replies:
-        keys.append(reply_key(mail.sender, mail.recipient))
+        yield reply_key(mail.sender, mail.recipient)
     if mail.domain:
-        keys.append(mail.pool_key())
-    return keys
+        yield mail.pool_key()
 
 
 class _Mail:
@@ -200,6 +205,17 @@ class _Mail:
         """Return the key of the pool's triplet."""
         return pool_key(self.domain, self.sender, self.recipient)
 
+    def former_keys(self) -> list[bytes]:
+        """Return the triplet's as greylist.pl or version 0.1 stored it, or we with other settings.
+
+        The triplet's own is not among them.
+        """
+        sender, recipient = self.request.get(b"sender", b""), self.request[b"recipient"]
+        keys = [whole_key(self.request[b"client_address"], sender, recipient)]
+        if b"~" in self.key:
+            keys.append(whole_key(self.client, self.sender, recipient))
+        return [name for name in keys if name != self.key]
+
 
 class _Attempt(_Mail):
     """An attempt to deliver it, beside what is stored.
@@ -228,10 +244,11 @@ class _Attempt(_Mail):
         for name in self.names:
             stored = client_key(name)
             found = self.entries.get(stored)
-            if found is not None:
+            entry = self.counted(stored, found)
+            # One that has expired counts as gone: not every store has purged it yet.
+            if found and entry:
                 self.met += (name,)
-                entry = self.counted(stored, found)
-                if entry and entry.count >= needed:
+                if entry.count >= needed:
                     return self.used(stored, found, entry, "client AWL", self.clients())
         return None
 
@@ -278,7 +295,7 @@ class _Attempt(_Mail):
         decision.age = max(0, self.now - entry.ctime)
         if not self.is_fresh(entry):
             decision.stored = entry.again(self.now).pack()
-            self.count(name for name in names if self.entries.get(name) is not None)
+            self.count(name for name in names if self.counted(name, self.entries.get(name)))
             self.touch()
         return decision
 
@@ -383,13 +400,9 @@ class _Attempt(_Mail):
         return (None if is_expired(self.key, triplet, self.settings, self.now) else triplet), ""
 
     def former(self) -> Stored | None:
-        """Return the triplet as greylist.pl or version 0.1 stored it, or we with other settings."""
-        sender, recipient = self.request.get(b"sender", b""), self.request[b"recipient"]
-        names = [whole_key(self.request[b"client_address"], sender, recipient)]
-        if b"~" in self.key:
-            names.append(whole_key(self.client, self.sender, recipient))
-        for name in names:
-            found = self.entries.get(name) if name != self.key else None
+        """Return the triplet under one of its former keys, or None."""
+        for name in self.former_keys():
+            found = self.entries.get(name)
             triplet, _ = self.recall(found)
             if found and triplet:
                 return name, found, triplet

@@ -118,9 +118,11 @@ def test_kept():
     def keep(key, text):
         return expiry.keep(key, text, settings(), NOW)
 
-    assert keep(KEY, value(10, 0, 0)) == 2 * DAY
-    assert keep(KEY, value(10, 0, "00")) == 35 * DAY
-    assert keep(CLIENT, value(10, 0, 1)) == 35 * DAY
+    # The last second of its life is still one of it.
+    assert keep(KEY, value(0, 0, 0)) == 2 * DAY + 1
+    assert keep(KEY, value(10, 0, 0)) == 2 * DAY - 9
+    assert keep(KEY, value(10, 0, "00")) == 35 * DAY - 9
+    assert keep(CLIENT, value(10, 0, 1)) == 35 * DAY - 9
     assert keep(b"/instance/1.2", b"%d" % NOW) == DAY
     assert keep(KEY, value(3 * DAY, 0, 0)) == 0
 

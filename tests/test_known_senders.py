@@ -417,4 +417,15 @@ def test_the_hint_has_all_that_is_read(what):
         decide(what, entries, found, NOW + at)
         assert set(asked_for) <= set(hint(what, found))
         assert asked_for
-    assert pool_key(b"google.com", b"a@example.com", b"b@example.org") in hint(FIRST, found)
+    assert pool_key(b"google.com", b"a@example.com", b"b@example.org") in set(hint(FIRST, found))
+
+
+def test_an_expired_credit_counts_as_gone():
+    """What has expired has the same effect whether it is purged yet or not."""
+    domain, network = client_key(b"google.com"), client_key(b"198.51.100.0")
+    stored = []
+    for before in ({}, {domain: b"%d/%d/9" % (NOW - 90 * DAY, NOW - 80 * DAY)}):
+        entries = Memory({network: b"%d/%d/9" % (NOW - 90 * DAY, NOW - DAY), **before})
+        assert decide(FIRST, entries, settings(), NOW).reason == "client AWL"
+        stored.append([entries[network], entries.get(domain) == before.get(domain)])
+    assert stored[0] == stored[1]

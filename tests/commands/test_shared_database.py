@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 import time
 
 import pytest
@@ -162,3 +163,77 @@ def test_away(shared):
         result = shared.run(*command, code=3)
         assert "valkey+unix:///nonexistent: No such file" in result.output
     assert "No such file" in findings(shared)[-1][2]
+
+
+def test_moving_over(shared, server, tmp_path):
+    """A dump of a Berkeley DB is taken in, repeatedly, and expires when it would have there."""
+    server.ask("FLUSHALL")
+    (tmp_path / "old").mkdir()
+    old = Host(tmp_path / "old")
+    now, hour, day = int(time.time()), 3600, 86400
+    lives = {
+        b"192.0.2.0/ann@example.com/bob@example.org": (9 * day, day, b"04", 34 * day),
+        b"192.0.2.0/new@example.com/bob@example.org": (hour, 0, b"0", 2 * day - hour),
+        b"192.0.2.0/old@example.com/bob@example.org": (3 * day, 0, b"0", -2),
+        b"/client/192.0.2.0": (9 * day, 2 * day, b"7", 33 * day),
+    }
+    entries = {
+        key: b"%d/%d/%s" % (now - first, last and now - last, count)
+        for key, (first, last, count, _) in lives.items()
+    }
+    with opened(old.settings, create=True) as store:
+        for key, value in entries.items():
+            store.transact(lambda e, key=key, value=value: e.put(key, value, 9000))
+    dump = old.script("dump").stdout
+    first = json.loads(shared.script("load", "--json", input=dump).stdout)
+    assert first["merged"] == 0
+    for key, (*_, left) in lives.items():
+        assert abs(server.ask("TTL", b"greylist:" + key) - left) < 60
+    # Mail flows meanwhile: what it has stored since is newer, and stays.
+    newer = b"%d/%d/05" % (now - 9 * day, now)
+    name = b"greylist:192.0.2.0/ann@example.com/bob@example.org"
+    server.ask("SET", name, newer, "EX", "3000000")
+    second = json.loads(shared.script("load", "--json", input=dump).stdout)
+    assert second["unchanged"] == 3
+    assert server.ask("GET", name) == newer
+    # And back.
+    dump = shared.script("dump").stdout
+    (tmp_path / "third").mkdir()
+    third = Host(tmp_path / "third")
+    assert json.loads(third.script("load", "--json", input=dump).stdout)["added"] == 3
+
+
+def test_a_load_under_fire(shared, server):
+    """Thousands of entries are taken in while a filter changes some of them; none is lost."""
+    server.ask("FLUSHALL")
+    now = int(time.time())
+    number = 5000
+    lines = [
+        b"192.0.2.%d/s%d@example.com/r@example.org\t%d/0/0" % (n % 256, n, now)
+        for n in range(number)
+    ]
+    stop = threading.Event()
+    count = 0
+
+    def change():
+        nonlocal count
+        with opened(shared.settings) as store:
+            while not stop.is_set():
+                key = b"192.0.2.%d/s%d@example.com/r@example.org" % (count % 256, count)
+                store.transact(lambda e, key=key: e.put(key, b"%d/%d/7" % (now, now + 1), 90_000))
+                count += 1
+
+    thread = threading.Thread(target=change)
+    thread.start()
+    loaded = shared.script("load", input=b"\n".join(lines) + b"\n")
+    stop.set()
+    thread.join()
+    assert loaded.returncode == 0, loaded.stderr
+    assert len(server.stored()) >= number
+    changed = [
+        b"greylist:192.0.2.%d/s%d@example.com/r@example.org" % (n % 256, n)
+        for n in range(min(count, number))
+    ]
+    assert changed
+    counts = {int(value.rpartition(b"/")[2]) for value in server.ask("MGET", *changed)}
+    assert counts == {7}

@@ -13,7 +13,7 @@ from readable import NOBODY, as_root
 from valkey_server import ValkeyServer
 
 from tests.shared import dialogues, kills
-from tests.shared.house import DEFERRED, SharedHouse
+from tests.shared.house import DEFERRED, DUNNO, Proxy, SharedHouse
 
 
 def test_kills():
@@ -98,3 +98,33 @@ def test_two_mail_exchangers():
             assert second.attempt(*mail) == 250
             assert second.attempt(*other) == 450
             as_root("rm", "-f", outage)
+
+
+def test_round_trips():
+    """A known correspondent costs one round trip, a new one two; so do a filter's first ones."""
+    with ValkeyServer("--requirepass", "sesame") as server:
+        proxy = Proxy(server.port)
+        url = proxy.url.replace("//", "//:sesame@") + "/1"
+        house = SharedHouse(url)
+        first = house.filter()
+        assert first.ask(request()) == DEFERRED
+        first.ask(request(sender="other@example.com"))  # the script is known now
+        counted = []
+        for process, sender in (
+            (first, "third@example.com"), (house.filter(), "fourth@example.com"),
+            (first, "third@example.com"),
+        ):  # fmt: skip
+            before = proxy.trips
+            assert process.ask(request(sender=sender)) == DEFERRED
+            counted.append(proxy.trips - before)
+        assert counted == [2, 2, 2]
+        now = int(time.time())
+        value = b"%d/%d/9" % (now - 90_000, now - 60)
+        asked = server.url.replace("//", "//:sesame@") + "?db=1"
+        server.ask("SET", "greylist:/client/192.0.2.0", value, url=asked)
+        for process in (first, house.filter()):
+            before = proxy.trips
+            assert process.ask(request(sender="new@example.com")) == DUNNO
+            assert proxy.trips - before == 1
+        assert "reason=client AWL" in house.close()
+        proxy.close()
