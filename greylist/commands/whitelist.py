@@ -9,10 +9,11 @@ import click
 
 from greylist import log
 from greylist.commands import output
+from greylist.commands.lists import lists
 from greylist.commands.logs.attempts import mynetworks_option, read_mail
 from greylist.commands.session import kept
-from greylist.whitelist.postgrey import client_rule, recipient_rule
-from greylist.whitelist.whitelist import Patterns, rule
+from greylist.screening import subjects
+from greylist.whitelist.whitelist import Patterns
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -59,12 +60,12 @@ def command(
 ) -> None:
     """Say how often each line of the lists matches the mail in Postfix's LOGS, and when last.
 
-    The lists are those in the settings: whitelist, whitelist_clients, whitelist_recipients and
-    greylist_recipients. Each line is looked at alone, whatever other lines match. The logs may be
-    packed, and given in any order; "-" is standard input. Mail with a login, from this machine
-    itself and from mynetworks is left out, as Postfix does not ask about it. A line about what
-    logs do not tell, such as sasl_username, has a dash. Exit status: 0, or 1 if there is no mail
-    in the logs.
+    The lists are those in the settings: whitelist, whitelist_clients, whitelist_recipients,
+    greylist_recipients, never_trust and own_clients. Each line is looked at alone, whatever other
+    lines match. The logs may be packed, and given in any order; "-" is standard input. Mail with
+    a login, from this machine itself and from mynetworks is left out, as Postfix does not ask
+    about it. A line about what logs do not tell, such as sasl_username, has a dash. Exit status:
+    0, or 1 if there is no mail in the logs.
 
     \b
     Examples:
@@ -73,10 +74,8 @@ def command(
     """
     mail = read_mail(logs, mynetworks)
     mail.require()
-    lists = [
-        (path, form, text) for path, form in _lists(settings) if (text := _read(settings, path))
-    ]
-    found = list(uses(lists, mail.attempts))
+    texts = ((path, form, _read(settings, path)) for _, path, form in lists(settings))
+    found = list(uses(texts, mail.attempts))
     if unused:
         found = [use for use in found if use.matches == 0]
     if as_json:
@@ -84,15 +83,6 @@ def command(
             output.print_json(as_dict(use))
     else:
         show(mail, found)
-
-
-def _lists(settings: Settings) -> Iterator[tuple[str, Form]]:
-    """Yield the lists that the settings name, and how their lines are read."""
-    yield settings.whitelist, rule
-    for path in settings.whitelist_clients:
-        yield path, client_rule
-    for path in (*settings.whitelist_recipients, *settings.greylist_recipients):
-        yield path, recipient_rule
 
 
 def _read(settings: Settings, path: str) -> bytes:
@@ -104,15 +94,15 @@ def _read(settings: Settings, path: str) -> bytes:
         return b""
 
 
-def uses(lists: Iterable[tuple[str, Form, bytes]], attempts: list[Attempt]) -> Iterator[Use]:
+def uses(texts: Iterable[tuple[str, Form, bytes]], attempts: list[Attempt]) -> Iterator[Use]:
     """Yield how each line of lists was used.
 
     Args:
-        lists: the file, how its lines are read, and its text.
+        texts: the file, how its lines are read, and its text.
         attempts: in the order of their times.
     """
     known: dict[bytes, Values] = {}
-    for path, form, text in lists:
+    for path, form, text in texts:
         for number, line in enumerate(text.split(b"\n"), 1):
             patterns = Patterns(line, form)
             parsed = None if patterns.errors else form(line)  # greylist check names errors
@@ -125,15 +115,15 @@ def uses(lists: Iterable[tuple[str, Form, bytes]], attempts: list[Attempt]) -> I
 
 
 def _values(attribute: bytes, attempts: list[Attempt]) -> Values:
-    """Return each value of an attribute, how often it is there and when last."""
+    """Return each value of an attribute, how often it is there and when last.
+
+    As in the policy, a recipient is looked at in each form that Postfix may take it for.
+    """
     values: Values = defaultdict(lambda: (0, 0))
     for attempt in attempts:
-        if attribute:
-            value = attempt.request.get(attribute)
-        else:
-            parts = (attempt.request[name] for name in (b"client_address", b"sender", b"recipient"))
-            value = b"/".join(parts).lower()
-        if value is not None:
+        forms = subjects(attempt.request)
+        found = (request.get(attribute) if attribute else subject for subject, request in forms)
+        for value in {value for value in found if value is not None}:
             values[value] = values[value][0] + 1, attempt.time
     return values
 

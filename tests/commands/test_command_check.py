@@ -243,6 +243,23 @@ def test_a_line_that_does_nothing_or_too_much(pattern, expected):
     assert (expected is None and not found) or (expected and expected in "".join(found)), found
 
 
+def test_every_list_is_read(sound):
+    """Lists of clients that are never trusted, or ours, are looked at by what they mean."""
+    paths = [sound.path / "never", sound.path / "ours"]
+    sound.configure(f"never_trust = {paths[0]}", f"own_clients = {paths[1]}")
+    assert findings(sound, 1) == [
+        f"error never_trust: {paths[0]} does not exist: nobody is kept from being trusted",
+        f"error own_clients: {paths[1]} does not exist: nobody is ours by it",
+    ]
+    for path in paths:
+        path.write_text("client_name=^mail\n.*\n")
+        path.chmod(0o644)
+    found = findings(sound, 0)
+    assert "matches everybody: nobody is ever trusted" in found[0]
+    assert "matches everybody: everybody is taken for one of ours" in found[1]
+    assert len(found) == 2
+
+
 def test_the_whitelist_is_read_line_by_line(sound):
     """Bad patterns are errors with their line; duplicates are named with both lines."""
     write(sound.whitelist, "# fine\n@example\\.com/\n(\n\n@example\\.com/\n")

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 from greylist import log
 from greylist.commands import output
 from greylist.commands.check.report import Finding
+from greylist.commands.lists import lists
 from greylist.commands.session import kept
-from greylist.whitelist.postgrey import client_rule, recipient_rule
 from greylist.whitelist.regex import Expressions
-from greylist.whitelist.whitelist import Line, Patterns, rule
+from greylist.whitelist.whitelist import Line, Patterns
 
 if TYPE_CHECKING:
     from greylist.commands.check.report import Findings
@@ -25,6 +25,20 @@ _ANYTHING = (b"", b"192.0.2.1/a@example.com/b@example.org", b"2001:db8::1//c@exa
 _START = re.compile(rb"\^((?:[\w@%-]|\\\.)+)(.?)")
 """An anchored line's literal beginning, and what follows it."""
 
+_MEANT = {
+    "greylist_recipients": "is greylisted",
+    "never_trust": "is kept from being trusted",
+    "own_clients": "is ours by it",
+}
+"""What those are whom a list names, if it is no whitelist."""
+
+_EVERYBODY = {
+    "greylist_recipients": "every recipient is greylisted",
+    "never_trust": "nobody is ever trusted",
+    "own_clients": "everybody is taken for one of ours",
+}
+"""What it means that a line matches everybody, if it is not on a whitelist."""
+
 _DATED = re.compile(rb"^# Dated: (\d{4}-\d\d-\d\d)\s*$", re.MULTILINE)
 
 _OLD = 365 * 86400
@@ -35,13 +49,8 @@ _ADDRESS = re.compile(rb"[0-9a-f.:]*", re.IGNORECASE)
 
 def examine(settings: Settings) -> Findings:
     """Yield what is to say about the whitelists, read as the filter's user."""
-    yield from _file(settings, "whitelist", settings.whitelist, rule)
-    for path in settings.whitelist_clients:
-        yield from _file(settings, "whitelist_clients", path, client_rule)
-    for path in settings.whitelist_recipients:
-        yield from _file(settings, "whitelist_recipients", path, recipient_rule)
-    for path in settings.greylist_recipients:
-        yield from _file(settings, "greylist_recipients", path, recipient_rule)
+    for name, path, form in lists(settings):
+        yield from _file(settings, name, path, form)
 
 
 def _file(settings: Settings, subject: str, path: str, form: Form) -> Findings:
@@ -86,7 +95,7 @@ def _missing(subject: str, path: str) -> Finding:
     # As in postgrey, a file for local additions need not be there.
     if subject == "whitelist" or path.endswith(".local"):
         return Finding("ok", subject, f"no {path}: it matches nobody")
-    meant = "is greylisted" if subject == "greylist_recipients" else "is whitelisted by it"
+    meant = _MEANT.get(subject, "is whitelisted by it")
     return Finding("error", subject, f"{path} does not exist: nobody {meant}", f"touch {path}")
 
 
@@ -105,15 +114,23 @@ def _lines(subject: str, path: str, text: bytes, form: Form) -> Findings:
         if parsed in seen:
             found = [(f"the same as line {seen[parsed]}", "Delete one of them.")]
         else:
-            found = complaints(*parsed)
+            found = complaints(*parsed, _EVERYBODY.get(subject, "nobody is greylisted"))
         seen.setdefault(parsed, number)
         for words, remedy in found:
             place = f"{path}:{number}: {log.line(line.strip()[:80])}"
             yield Finding("warning", subject, f"{place}: {words}", remedy)
 
 
-def complaints(attribute: bytes, pattern: bytes) -> list[tuple[str, str]]:
-    """Return what is wrong with a pattern that compiles, each with its remedy."""
+def complaints(
+    attribute: bytes, pattern: bytes, everybody: str = "nobody is greylisted"
+) -> list[tuple[str, str]]:
+    """Return what is wrong with a pattern that compiles, each with its remedy.
+
+    Args:
+        attribute: that the line is about.
+        pattern: a regular expression.
+        everybody: what it means that a line matches everybody.
+    """
     if attribute == b"client_address":
         return []
     expressions = Expressions()
@@ -123,7 +140,7 @@ def complaints(attribute: bytes, pattern: bytes) -> list[tuple[str, str]]:
         return []
     expressions.compile()
     if all(expressions.match(subject) is not None for subject in _ANYTHING):
-        return [("matches everybody: nobody is greylisted", "Delete the line, or narrow it.")]
+        return [(f"matches everybody: {everybody}", "Delete the line, or narrow it.")]
     nothing = never(pattern) if not attribute else None
     if nothing:
         return [nothing]
