@@ -28,7 +28,7 @@ _WORDS = {
     "hashed": "left out: hashed keys",
     "wide": "left out: of networks wider than ipv4_prefix or ipv6_prefix makes them",
     "masked": "left out: of senders whose numbers it does not keep, and we tell apart",
-    "domains": "senders' domains that have passed: each counts as two passes of its client",
+    "domains": "senders' domains that have passed: known from their own servers",
     "optin": "left out: opted in; list them in a file for greylist_recipients",
     "optout": "left out: opted out; list them in a file for whitelist_recipients",
     "unknown": "left out: not understood",

@@ -149,7 +149,7 @@ def test_sqlgrey_is_taken_over(host, tmp_path, monkeypatch):
     assert {name: result[name] for name in ("service", "triplets", "clients", "unknown")} == {
         "service": "sqlgrey",
         "triplets": 2,
-        "clients": 2,
+        "clients": 3,
         "unknown": 0,
     }
     stored = host.all()
@@ -158,7 +158,9 @@ def test_sqlgrey_is_taken_over(host, tmp_path, monkeypatch):
         b"203.0.113.0//bob@example.org",
         b"/client/192.0.2.0",
         b"/client/2001:db8:1:2::",
+        b"/client/example.com",
         b"/sender/2001:db8:1:2::/dora@example.net",
+        b"/sender/example.com/@example.com",
     }
     assert stored[b"/client/192.0.2.0"].endswith(b"/2")
     assert stored[b"/client/2001:db8:1:2::"].endswith(b"/1")

@@ -6,6 +6,7 @@ import contextlib
 import os
 import sqlite3
 import subprocess
+import time
 
 import pytest
 from readable import as_root, can_be_root
@@ -158,7 +159,7 @@ ROWS = {
         ("eve", "example.net", "2001:0db8:0001:0002", FIRST, LAST),
         ("fred", "example.net", "2001:0db8:0001:0003:0000:0000:0000:0009", FIRST, LAST),
     ],
-    "domain_awl": [("example.edu", "203.0.113", FIRST - 7200, LAST)],
+    "domain_awl": [("Lists.Example.edu", "203.0.113", FIRST - 7200, LAST)],
     "optin_email": [("ann@example.org",)],
     "optout_domain": [("example.net",), ("example.info",)],
     "config": [("version", "3")],
@@ -177,6 +178,8 @@ CREDITS = {
     b"/client/2001:db8:1:2::": ONCE,
     b"/client/2001:db8:1:3::": ONCE,
     b"/client/203.0.113.0": Triplet(FIRST - 7200, LAST, 2).pack(),
+    b"/client/example.edu": Triplet(FIRST - 7200, LAST, 1).pack(),
+    b"/sender/example.edu/@example.edu": Triplet(FIRST - 7200, LAST, 1).pack(),
     b"/sender/198.51.100.0/carl@example.com": ONCE,
     b"/sender/198.51.100.0/dora@example.com": Triplet(FIRST - 3600, LAST, 1).pack(),
     b"/sender/2001:db8:1:2::/eve@example.net": ONCE,
@@ -215,6 +218,26 @@ def test_all_tables_of_sqlgrey(host, tmp_path):
     path = tmp_path / "sqlgrey.db"
     sqlite(path).close()
     check_sqlgrey(host, path)
+
+
+def test_a_domain_that_sqlgrey_knew(host, tmp_path):
+    """All its senders are known from its own servers, and from nobody else's."""
+    path = tmp_path / "sqlgrey.db"
+    now = int(time.time())
+    sqlite(path, {"domain_awl": [("example.edu", "203.0.113", now - 900, now - 500)]}).close()
+    assert host.script("import", path).returncode == 0
+    for name, address, action in (
+        ("mx1.example.edu", "192.0.2.9", b"dunno"),
+        ("mx1.example.edu", "198.51.100.9", b"dunno"),
+        ("mx1.example.com", "192.0.2.9", b"defer_if_permit"),
+        ("unknown", "203.0.113.9", b"defer_if_permit"),
+    ):
+        request = (
+            f"request=smtpd_access_policy\nprotocol_state=RCPT\nclient_address={address}\n"
+            f"client_name={name}\nsender={address}@example.edu\nrecipient=bob@example.org\n\n"
+        )
+        answer = host.script(input=request.encode()).stdout
+        assert (name, address, answer.startswith(b"action=" + action)) == (name, address, True)
 
 
 def test_sqlgrey_in_a_directory(host, tmp_path):
@@ -260,7 +283,9 @@ def test_tables_of_old_versions(host, tmp_path):
     assert set(credits_of(host)) == {
         b"/client/198.51.100.0",
         b"/client/203.0.113.0",
+        b"/client/example.edu",
         b"/sender/198.51.100.0/carl@example.com",
+        b"/sender/example.edu/@example.edu",
     }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from greylist.commands.importers.rows import Row
+from greylist.public_suffix import organizational_domain
 from greylist.triplet import Triplet, client_key, sender_key
 
 if TYPE_CHECKING:
@@ -43,27 +44,57 @@ def credited(rows: Iterable[Row], settings: Settings, now: int) -> Iterator[Row]
     """Yield the rows, and behind them one for each known sender and each client.
 
     A sender whose mail a client has retried is known, as if it had been here. What the other
-    service knows of its clients counts too; but there hosts are counted, and here networks.
+    service knows of its clients counts too; but there hosts are counted, and here networks. Of a
+    sender's domain that is known there, all senders are known from the domain's own servers: a
+    client whose name is verified in it, for which the client's entry of that name stands.
     """
-    senders: dict[tuple[bytes, bytes], _Credit] = {}
-    clients: dict[bytes, _Credit] = {}
+    credits = _Credits()
     for row in rows:
         if row.kind not in {"senders", "clients"}:
             yield row
-        entry = row.entry
-        if not row.client or now - entry.last_seen > settings.max_age:
-            continue
-        if row.kind in {"triplets", "masked"} and not entry.has_passed(settings.delay):
-            continue
+        waits = row.kind in {"triplets", "masked"} and not row.entry.has_passed(settings.delay)
+        if row.client and not waits and now - row.entry.last_seen <= settings.max_age:
+            credits.add(row)
+    yield from credits.rows()
+
+
+class _Credits:
+    """Those of all senders and clients."""
+
+    def __init__(self) -> None:
+        self._senders: dict[tuple[bytes, bytes], _Credit] = {}
+        self._clients: dict[bytes, _Credit] = {}
+
+    def add(self, row: Row) -> None:
+        """Count mail that has passed, or what the other service has counted."""
+        client = self._client(row.client, row.entry)
         if row.kind in {"triplets", "senders"}:
-            senders.setdefault((row.client, row.sender), _Credit()).add(entry)
-        credit = clients.setdefault(row.client, _Credit())
-        credit.add(entry)
-        if row.kind == "clients":
-            credit.count = max(credit.count, entry.count)
+            self._sender(row.client, row.sender, row.entry)
+        elif row.kind == "clients":
+            client.count = max(client.count, row.entry.count)
         elif row.kind == "domains":
-            credit.more += 1  # sqlgrey has seen two senders of it pass (group_domain_level)
-    for (client, sender), credit in senders.items():
-        yield Row("senders", sender_key(client, sender), entry=credit.entry())
-    for client, credit in clients.items():
-        yield Row("clients", client_key(client), entry=credit.entry())
+            client.more += 1  # sqlgrey has seen two senders of it pass (group_domain_level)
+            domain = _organization(row.sender)
+            if domain:
+                self._client(domain, row.entry)
+                self._sender(domain, b"@" + domain, row.entry)
+
+    def _client(self, client: bytes, entry: Triplet) -> _Credit:
+        credit = self._clients.setdefault(client, _Credit())
+        credit.add(entry)
+        return credit
+
+    def _sender(self, client: bytes, sender: bytes, entry: Triplet) -> None:
+        self._senders.setdefault((client, sender), _Credit()).add(entry)
+
+    def rows(self) -> Iterator[Row]:
+        """Yield their entries."""
+        for (client, sender), credit in self._senders.items():
+            yield Row("senders", sender_key(client, sender), entry=credit.entry())
+        for client, credit in self._clients.items():
+            yield Row("clients", client_key(client), entry=credit.entry())
+
+
+def _organization(domain: bytes) -> bytes:
+    """Return the organisational domain of a sender's domain; empty when it has none."""
+    return organizational_domain(domain) if all(domain.split(b".")) else b""

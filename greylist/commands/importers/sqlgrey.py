@@ -139,8 +139,7 @@ def _domain(record: Record, settings: Settings, utc: bool) -> Row:
     times = _times(record, utc)
     if not (client and times):
         return _unknown("domain_awl", record)
-    origin = client + b" " + _text(record, "sender_domain")
-    return Row("domains", origin=origin, client=client, entry=times)
+    return Row("domains", client=client, sender=_text(record, "sender_domain").lower(), entry=times)
 
 
 _READERS = {"connect": _waiting, "from_awl": _passed, "domain_awl": _domain}
