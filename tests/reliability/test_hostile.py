@@ -103,7 +103,7 @@ def test_log_is_not_forged(house):
     process.end()
     lines = [line for line in process.errors().split("\n") if "action=" in line]
     assert len(lines) == 1
-    assert "sender=x,\\x20recipient=forged\\r\\x00\\x1b[2J" in lines[0]
+    assert "sender=x,\\x20recipient=forged\\x0d\\x00\\x1b\\x5b2J" in lines[0]
 
 
 def test_exponential_pattern(house):
