@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import os
 import re
@@ -13,6 +14,7 @@ from unittest import mock
 import pytest
 from readable import NOBODY
 
+from greylist.commands.report.html import render
 from greylist.commands.report.statistics import Figures
 
 from .mailhost import NOW
@@ -86,6 +88,67 @@ def test_a_quantile_is_a_delay_that_occurred(stocked, share, expected):
     assert figures.quantile(share) == expected
 
 
+def shown(browser, page, directory):
+    """Return a page's document once its scripts have run."""
+    flags = (
+        "--headless --no-sandbox --disable-gpu --no-first-run --disable-background-networking "
+        "--disable-component-update --disable-sync --dump-dom"
+    ).split()
+    profile = f"--user-data-dir={directory / 'profile'}"
+    done = subprocess.run(
+        [browser, *flags, profile, page.as_uri()], capture_output=True, timeout=120, check=True
+    )
+    return done.stdout.decode()
+
+
+MEASURE = """
+<iframe id="page" width="{width}" height="3000" srcdoc="{page}"></iframe><pre id="result"></pre>
+<script>
+onload = () => {{
+  const frame = document.getElementById("page"), inner = frame.contentDocument;
+  const texts = [...inner.querySelectorAll("svg text")].map(
+    (text) => [text.getBoundingClientRect(), text.textContent,
+      text.closest("figure").getBoundingClientRect()]
+  ).filter(([box, words]) => box.width && words);
+  const overlaps = texts.filter(([one], place) => texts.slice(place + 1).some(
+    ([two]) => one.left < two.right && two.left < one.right
+      && one.top < two.bottom && two.top < one.bottom));
+  document.getElementById("result").textContent = JSON.stringify({{
+    low: Math.min(...texts.map(([box]) => box.height)),
+    cut: texts.filter(([box, words, edge]) => box.left < edge.left || box.right > edge.right),
+    count: texts.length, overlaps: overlaps.map(([, words]) => words),
+    wide: inner.documentElement.scrollWidth }});
+}};
+</script>
+"""
+
+
+@pytest.mark.parametrize("width", [320, 390, 1280])
+def test_the_plots_can_be_read_on_a_telephone(stocked, width):
+    """At any width, labels and numbers have their size, and stand side by side."""
+    browser = next(filter(None, map(shutil.which, ("chromium", "google-chrome"))), None)
+    if not browser:
+        pytest.skip("needs chromium")
+    text = render(busy(stocked), 5)
+    page = stocked.path / "frame.html"
+    page.write_text(MEASURE.format(width=width, page=html.escape(text)))
+    found = json.loads(re.search(r"<pre.*?>(.*?)</pre>", shown(browser, page, stocked.path))[1])
+    assert found["low"] >= (9 if width < 352 else 11)
+    assert found["overlaps"] == []
+    assert found["cut"] == []
+    assert found["wide"] <= width
+    assert found["count"] == (2 * (14 + 9) if width > 640 else 14 + 9 + 5 + 5)
+
+
+def busy(host):
+    """Return figures whose bars all have a number of many digits."""
+    figures = Figures([], host.settings, NOW)
+    figures.days = [(123_456 - day, 50_000) for day in range(14)]
+    figures.delays = [600] * 9
+    figures.histogram = lambda: [9_876_543] * 9
+    return figures
+
+
 def test_the_page_stands_alone_in_a_browser(stocked):
     """A real browser shows the figures, with the network off, and no name becomes markup."""
     browser = next(filter(None, map(shutil.which, ("chromium", "google-chrome"))), None)
@@ -95,15 +158,7 @@ def test_the_page_stands_alone_in_a_browser(stocked):
     stocked.run("stats", "--html", page)
     text = page.read_text()
     assert not re.search(r"https?:|src=|href=|@import|url\(", text)
-    flags = (
-        "--headless --no-sandbox --disable-gpu --no-first-run --disable-background-networking "
-        "--disable-component-update --disable-sync --dump-dom"
-    ).split()
-    profile = f"--user-data-dir={stocked.path / 'profile'}"
-    done = subprocess.run(
-        [browser, *flags, profile, page.as_uri()], capture_output=True, timeout=120, check=True
-    )
-    dom = done.stdout.decode()
+    dom = shown(browser, page, stocked.path)
     assert dom.count("<rect") == 2 * 14 + 2 * 9
     assert '<div class="number">25.0 %</div>' in dom
     assert "<td>&lt;script&gt;@example.org</td>" in dom

@@ -35,12 +35,17 @@ table { border-collapse: collapse; width: 100%; }
 td { padding: .15rem 0; overflow-wrap: anywhere; }
 td:last-child { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap;
   padding-left: 1rem; vertical-align: top; }
-svg { width: 100%; height: auto; display: block; } svg text { font: 12px system-ui, sans-serif;
+svg { width: 100%; display: block; overflow: visible; } svg text { font: 12px system-ui, sans-serif;
   fill: var(--faint); } .first { fill: var(--first); } .second { fill: var(--second); }
 .axis { stroke: var(--line); }
+@media (max-width: 40rem) { body { padding: 0 .4rem; } figure { padding: 1rem .4rem; }
+  svg text { font-size: 11px; } svg .count { font-size: 10px; } .sparse { display: none; } }
+@media (max-width: 22rem) { svg text { font-size: 10px; } svg .count { font-size: 8px; } }
 """
 
-_WIDTH, _HEIGHT, _FOOT = 840, 180, 24
+_HEIGHT, _FOOT = 180, 24
+_LABELS = 5
+"""Labels below the bars that have room side by side on a telephone."""
 
 
 def render(figures: Figures, top: int) -> str:
@@ -108,28 +113,40 @@ def _quantiles(figures: Figures) -> str:
 
 
 def bars(rows: Sequence[tuple[str, int, int]]) -> str:
-    """Return a bar chart in SVG: a label, a number and the dark part of it for each bar."""
+    """Return a bar chart in SVG: a label, a number and the dark part of it for each bar.
+
+    Across, all is in percent, so that the letters keep their size on a narrow screen; there, some
+    labels are left out.
+    """
     most = max(1, *(number for _, number, _ in rows))
-    slot = _WIDTH // len(rows)
+    slot = 100 / len(rows)
+    step = -(-len(rows) // _LABELS)
     parts = []
     for place, (label, number, dark) in enumerate(rows):
         x = place * slot
         for size, name in ((number, "second"), (dark, "first")):
             height = (_HEIGHT - 20) * size / most
             parts.append(
-                f'<rect class="{name}" x="{x + 8}" y="{_HEIGHT - height:.1f}" '
-                f'width="{slot - 16}" height="{height:.1f}" rx="2"/>'
+                f'<rect class="{name}" x="{x + slot * 0.15:.2f}%" y="{_HEIGHT - height:.1f}" '
+                f'width="{slot * 0.7:.2f}%" height="{height:.1f}" rx="2"/>'
             )
         y = _HEIGHT - (_HEIGHT - 20) * number / most - 5
-        middle = x + slot // 2
-        shown = f"{number}" if number else ""
-        parts.append(f'<text x="{middle}" y="{y:.1f}" text-anchor="middle">{shown}</text>')
-        parts.append(
-            f'<text x="{middle}" y="{_HEIGHT + 17}" text-anchor="middle">{escape(label)}</text>'
-        )
-    axis = f'<line class="axis" x1="0" x2="{_WIDTH}" y1="{_HEIGHT}" y2="{_HEIGHT}"/>'
-    box = f"0 0 {_WIDTH} {_HEIGHT + _FOOT}"
-    return f'<svg viewBox="{box}" role="img">{"".join(parts)}{axis}</svg>'
+        middle = f'x="{x + slot / 2:.2f}%" text-anchor="middle"'
+        parts.append(f'<text {middle} y="{y:.1f}" class="count">{_short(number)}</text>')
+        sparse = ' class="sparse"' if (len(rows) - 1 - place) % step else ""
+        parts.append(f'<text {middle} y="{_HEIGHT + 17}"{sparse}>{escape(label)}</text>')
+    axis = f'<line class="axis" x1="0" x2="100%" y1="{_HEIGHT}" y2="{_HEIGHT}"/>'
+    return f'<svg height="{_HEIGHT + _FOOT}" role="img">{"".join(parts)}{axis}</svg>'
+
+
+def _short(number: int) -> str:
+    """Return a number in four letters at most: ``9``, ``1.2k``, ``34k``; empty for none."""
+    for size, unit in ((10**9, "G"), (10**6, "M"), (10**3, "k")):
+        if number >= 10 * size:
+            return f"{number // size}{unit}"
+        if number >= size:
+            return f"{number * 10 // size / 10}{unit}"
+    return str(number or "")
 
 
 def _top(title: str, counter: Counter[bytes], top: int) -> str:
