@@ -19,6 +19,8 @@ from greylist.whitelist.whitelist import Whitelist, rule
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from greylist.policy import Decision
     from greylist.protocol import Request
     from greylist.settings import Settings
@@ -100,30 +102,61 @@ class Responder:
             RequestError: the request is of a type that is not known.
             StoreError: the database cannot be used.
         """
+        [decision] = self.decide_all([request])
+        if isinstance(decision, RequestError):
+            raise decision
+        return reply(decision.action)
+
+    def decide_all(self, requests: list[Request]) -> list[Decision | RequestError]:
+        """Return the decisions on requests, made in one transaction, and log them.
+
+        A request of a type that is not known has the error in its place.
+
+        Raises:
+            StoreError: the database cannot be used; nothing is stored or logged.
+        """
         file = self.settings.file
         if file and file.changed():
             self._refresh()
+        decisions = [self._screened(request) for request in requests]
+        undecided = [request for request, one in zip(requests, decisions, strict=True) if not one]
+        stored = iter(self._stored(undecided) if undecided else ())
+        decided = [one or next(stored) for one in decisions]
+        for request, decision in zip(requests, decided, strict=True):
+            if not isinstance(decision, RequestError):
+                self.log.decision(request, decision)
+                self._watch(request.get(b"client_address", b""))
+        return decided
+
+    def _screened(self, request: Request) -> Decision | RequestError | None:
+        """Return what needs no stored entry: a decision, or an error, otherwise None."""
         if self.log.verbose > 2:
             for name, value in request.items():
                 self.log.info(f"Attribute: {quote(name)}={quote(value)}")
         kind = request.get(b"request", b"")
         if kind != b"smtpd_access_policy":
-            raise RequestError(f"unrecognized request type: '{quote(kind, 100)}'")
-        decision = self.screen(request)
-        if decision is None:
-            store = self.store or self._open()
-            try:
-                # The clock is read under the lock: requests are in the order of their times.
-                decision = store.transact(
-                    lambda entries: self.decide(request, entries, int(time.time())),
-                    policy.hint(request, self.settings),
-                )
-            except StoreAway:
-                # Hanging up would cost Postfix a second and a new process for each mail.
-                decision = policy.Decision(policy.PASS, "pass", "database away")
-        self.log.decision(request, decision)
-        self._watch(request.get(b"client_address", b""))
-        return reply(decision.action)
+            return RequestError(f"unrecognized request type: '{quote(kind, 100)}'")
+        return self.screen(request)
+
+    def _stored(self, requests: list[Request]) -> list[Decision]:
+        """Return the decisions on requests that ``screen`` let through."""
+        store = self.store or self.open()
+
+        def decide(entries: Entries) -> list[Decision]:
+            # The clock is read under the lock: requests are in the order of their times.
+            now = int(time.time())
+            return [self.decide(request, entries, now) for request in requests]
+
+        try:
+            return store.transact(decide, self._hint(requests))
+        except StoreAway:
+            # Hanging up would cost Postfix a second and a new process for each mail.
+            return [policy.Decision(policy.PASS, "pass", "database away") for _ in requests]
+
+    def _hint(self, requests: list[Request]) -> Iterator[bytes]:
+        """Yield the keys that the decisions on requests will ask for."""
+        for request in requests:
+            yield from policy.hint(request, self.settings)
 
     def screen(self, request: Request) -> Decision | None:
         """Return the decision when it needs no stored entry, otherwise None."""
@@ -167,7 +200,12 @@ class Responder:
         elif self._usual is not None:
             self._usual, self._votes = address, 1
 
-    def _open(self) -> Store:
+    def open(self) -> Store:
+        """Open the store that the settings name; root becomes the owner of a database's directory.
+
+        Raises:
+            StoreError: it cannot be used.
+        """
         self.store = self._opener(self.settings, self.log, self._rules, _load_regex)
         return self.store
 

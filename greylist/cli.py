@@ -72,6 +72,7 @@ COMMANDS = {
     "check": "Look for what is wrong, and say what mends it.",
     "explain": "Say what a request would be answered, and why.",
     "list": "Show the entries.",
+    "serve": "Answer all connections in one process.",
     "stats": "Count what waits, what passed and what was stopped.",
     "metrics": "Print the figures for Prometheus.",
     "replay": "Try settings on the mail log.",

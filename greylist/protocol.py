@@ -27,44 +27,70 @@ class RequestError(ValueError):
     """The client broke the policy protocol."""
 
 
+class Parser:
+    """Turns the bytes of one connection into requests, however the transport cuts them up."""
+
+    __slots__ = ("_count", "_garbage", "_request", "_tail")
+
+    def __init__(self, garbage: Callable[[bytes], object]) -> None:
+        """Args: garbage: called with each line that is no attribute; the line is skipped."""
+        self._garbage = garbage
+        self._request: Request = {}
+        self._count = 0
+        self._tail = b""
+
+    def feed(self, data: bytes) -> Iterator[Request]:
+        """Yield the requests that are whole with these next bytes.
+
+        Raises:
+            RequestError: a line is longer than LINE_LIMIT, or a request has more lines than
+                ATTRIBUTE_LIMIT.
+        """
+        lines = (self._tail + data if self._tail else data).split(b"\n")
+        self._tail = lines.pop()
+        start = 0
+        for _ in range(lines.count(b"")):
+            end = lines.index(b"", start)
+            request = self._request
+            self._count += end - start
+            _add(request, self._count, lines[start:end], self._garbage)
+            self._request = {}
+            self._count = 0
+            yield request
+            start = end + 1
+        if start < len(lines):
+            self._count += len(lines) - start
+            _add(self._request, self._count, lines[start:], self._garbage)
+        # A line is refused before its end has come, or it would be kept for ever.
+        if len(self._tail) > LINE_LIMIT:
+            raise RequestError(f"line of more than {LINE_LIMIT} bytes")
+
+    def end(self) -> None:
+        """See that the connection does not end within a request.
+
+        Raises:
+            RequestError: it does.
+        """
+        if self._tail or self._count:
+            raise RequestError("connection ended in the middle of a request")
+
+
 def read_requests(
     read: Callable[[], bytes], garbage: Callable[[bytes], object]
 ) -> Iterator[Request]:
-    """Yield the requests of a connection, however the transport cut them up.
+    """Yield the requests of a connection.
 
     Args:
         read: returns the next bytes of the connection, or none at its end.
         garbage: called with each line that is no attribute; the line is skipped.
 
     Raises:
-        RequestError: a line is longer than LINE_LIMIT, a request has more lines than
-            ATTRIBUTE_LIMIT, or the connection ended within a request.
+        RequestError: as ``Parser`` does.
     """
-    request: Request = {}
-    count = 0
-    tail = b""
+    parser = Parser(garbage)
     while data := read():
-        if tail:
-            data = tail + data
-        lines = data.split(b"\n")
-        tail = lines.pop()
-        start = 0
-        for _ in range(lines.count(b"")):
-            end = lines.index(b"", start)
-            count += end - start
-            _add(request, count, lines[start:end], garbage)
-            yield request
-            request = {}
-            count = 0
-            start = end + 1
-        if start < len(lines):
-            count += len(lines) - start
-            _add(request, count, lines[start:], garbage)
-        # A line is refused before its end has come, or it would be kept for ever.
-        if len(tail) > LINE_LIMIT:
-            raise RequestError(f"line of more than {LINE_LIMIT} bytes")
-    if tail or count:
-        raise RequestError("connection ended in the middle of a request")
+        yield from parser.feed(data)
+    parser.end()
 
 
 def _add(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 
+from greylist.addresses import parse_address
 from greylist.watched_file import File
 
 TYPE_CHECKING = False
@@ -146,6 +147,54 @@ def _optional_path(text: str) -> str:
 
 def _paths(text: str) -> tuple[str, ...]:
     return tuple(_path(path) for path in text.replace(",", " ").split())
+
+
+def _listen(text: str) -> tuple[str, ...]:
+    addresses = tuple(text.replace(",", " ").split())
+    for address in addresses:
+        kind, _, rest = address.partition(":")
+        if not (
+            (kind == "unix" and rest.startswith("/")) or (kind == "inet" and _is_endpoint(rest))
+        ):
+            raise SettingsError(
+                f"{address!r} is no address to listen on: use unix:/PATH, inet:127.0.0.1:10023 "
+                "or inet:[::1]:10023"
+            )
+    return addresses
+
+
+def _is_endpoint(text: str) -> bool:
+    """Return whether a text is an address and a port; an IPv6 address is in brackets."""
+    host, _, port = text.rpartition(":")
+    if host.startswith("[") != (":" in host) or host.startswith("[") != host.endswith("]"):
+        return False
+    address = parse_address(host.strip("[]").encode())
+    return address is not None and port.isascii() and port.isdigit() and int(port) < 65536
+
+
+def _metrics(text: str) -> str:
+    if text and not _is_endpoint(text):
+        raise SettingsError(f"{text!r} is not of the form 127.0.0.1:9150 or [::1]:9150")
+    return text
+
+
+def _file_mode(text: str) -> int:
+    if not text or len(text) > 4 or text.strip("01234567"):
+        raise SettingsError(f"{text!r} is not a file's mode: use octal digits, such as 0660")
+    return int(text, 8)
+
+
+def _account(text: str) -> str:
+    if text.strip(_NAME + "."):
+        raise SettingsError(f"{text!r} is not a name of a user or group")
+    return text
+
+
+def _at_least_one(text: str) -> int:
+    number = _count(text)
+    if not number:
+        raise SettingsError("'0' is out of range: use 1 or more")
+    return number
 
 
 def _log(text: str) -> str:
@@ -292,6 +341,22 @@ SETTINGS = (
     Setting("lock_timeout", "5s", _lock_time,
             "How long a request waits for the database's lock before the filter hangs up. "
             "Keep it below the time-out in main.cf."),
+    Setting("listen", "", _listen,
+            "Where greylist serve listens: unix:PATH, inet:ADDRESS:PORT or inet:[ADDRESS]:PORT, "
+            "one or more."),
+    Setting("listen_mode", "0666", _file_mode,
+            "The mode of its unix sockets; who may enter their directory decides as well."),
+    Setting("listen_owner", "", _account,
+            "The owner of its unix sockets; the server's user when empty."),
+    Setting("listen_group", "", _account,
+            "The group of its unix sockets; the server's when empty."),
+    Setting("max_connections", "1000", _at_least_one,
+            "How many connections greylist serve takes at once; the next one waits."),
+    Setting("workers", "1", _at_least_one,
+            "How many processes of greylist serve share the connections."),
+    Setting("metrics", "", _metrics,
+            "Where greylist serve shows its figures to Prometheus: ADDRESS:PORT, with workers one "
+            "port each from there on; nowhere when empty."),
     Setting("log", "syslog", _log,
             "Where to log: syslog, stderr, or the path of a file."),
     Setting("syslog_name", "greylist", _syslog_name,
@@ -337,6 +402,13 @@ class Settings:
     delay: int
     durable: bool
     lock_timeout: int
+    listen: tuple[str, ...]
+    listen_mode: int
+    listen_owner: str
+    listen_group: str
+    max_connections: int
+    workers: int
+    metrics: str
     log: str
     syslog_name: str
     syslog_facility: str

@@ -142,8 +142,8 @@ def test_readme_shows_what_the_commands_print(busy):
 
 
 def test_readme_shows_each_command():
-    """No command is without an example."""
+    """No command is without an example; serve, which does not end, has a page of its own."""
     shown = " ".join(command for command, _ in blocks())
     assert [
         name for name in COMMANDS if not re.search(rf"greylist (?:--\S+ \S+ )*{name}\b", shown)
-    ] == []
+    ] == ["serve"]

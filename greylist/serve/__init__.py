@@ -1,0 +1,1 @@
+"""``greylist serve``: one process, or a few, for all connections."""

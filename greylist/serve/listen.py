@@ -1,0 +1,174 @@
+"""The sockets that a server listens on: its own, or those that systemd hands over.
+
+address :== "unix:" path | "inet:" host ":" port | "inet:[" IPv6 address "]:" port
+"""
+
+from __future__ import annotations
+
+import errno
+import grp
+import os
+import pwd
+import socket
+import stat
+from ipaddress import ip_address
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from greylist.settings import Settings
+
+BACKLOG = 1024
+"""Connections that wait in the kernel for being accepted."""
+
+FIRST = 3
+"""The first descriptor that systemd hands over (sd_listen_fds(3))."""
+
+
+class ListenError(Exception):
+    """A socket cannot be listened on; the text says why, and what mends it."""
+
+
+def sockets(settings: Settings, warn: Callable[[str], object]) -> list[socket.socket]:
+    """Return the sockets to serve, listening.
+
+    Args:
+        settings: name the addresses, and the mode and owner of unix sockets.
+        warn: is told of an address that other hosts can reach.
+
+    Raises:
+        ListenError: an address is in use, or cannot be bound.
+    """
+    found = inherited()
+    if found:
+        return found
+    if not settings.listen:
+        raise ListenError(
+            "there is no address to listen on; mend it: listen = "
+            "unix:/var/spool/postfix/private/greylist in greylist.cf, or --listen"
+        )
+    for address in settings.listen:
+        kind, _, rest = address.partition(":")
+        found.append(_unix(rest, settings) if kind == "unix" else _inet(rest, warn))
+    for one in found:
+        one.setblocking(False)
+        one.listen(BACKLOG)
+    return found
+
+
+def inherited() -> list[socket.socket]:
+    """Return the sockets that systemd hands over, if it does (sd_listen_fds(3))."""
+    if os.environ.get("LISTEN_PID") != str(os.getpid()):
+        return []
+    count = int(os.environ.get("LISTEN_FDS", "0"))
+    found = [socket.socket(fileno=FIRST + number) for number in range(count)]
+    for one in found:
+        os.set_inheritable(one.fileno(), False)
+        one.setblocking(False)
+    return found
+
+
+def _unix(path: str, settings: Settings) -> socket.socket:
+    """Return a socket bound to a path; one that nobody listens on any more is replaced.
+
+    Raises:
+        ListenError: somebody listens there, or it cannot be bound.
+    """
+    listener = socket.socket(socket.AF_UNIX)
+    try:
+        _clear(path)
+        # Nobody may connect before the mode is the wanted one.
+        before = os.umask(0o777)
+        try:
+            listener.bind(path)
+        finally:
+            os.umask(before)
+        user, group = _owner(settings)
+        if user != -1 or group != -1:
+            os.chown(path, user, group)
+        os.chmod(path, settings.listen_mode)
+    except OSError as error:
+        listener.close()
+        raise ListenError(f"unix:{path}: {error.strerror or error}") from error
+    return listener
+
+
+def _clear(path: str) -> None:
+    """Remove a socket that a dead server left.
+
+    Raises:
+        ListenError: what is there is alive, or no socket.
+    """
+    try:
+        if not stat.S_ISSOCK(os.lstat(path).st_mode):
+            raise ListenError(f"unix:{path} is not a socket; mend it: mv {path} {path}.old")
+    except FileNotFoundError:
+        return
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.settimeout(1)
+        try:
+            probe.connect(path)
+        except ConnectionRefusedError:
+            os.unlink(path)
+            return
+        except OSError as error:
+            raise ListenError(f"unix:{path}: {error.strerror or error}") from error
+    raise ListenError(f"unix:{path} is in use: another server listens there")
+
+
+def _owner(settings: Settings) -> tuple[int, int]:
+    """Return the user and group of a unix socket as numbers, -1 for what is left as it is.
+
+    Raises:
+        ListenError: there is no such user or group.
+    """
+    user = group = -1
+    try:
+        if settings.listen_owner:
+            user = pwd.getpwnam(settings.listen_owner).pw_uid
+        if settings.listen_group:
+            group = grp.getgrnam(settings.listen_group).gr_gid
+    except KeyError as error:
+        raise ListenError(f"listen_owner, listen_group: {error.args[0]}") from error
+    return user, group
+
+
+def _inet(rest: str, warn: Callable[[str], object]) -> socket.socket:
+    """Return a socket bound to a host's address and a port.
+
+    Raises:
+        ListenError: it cannot be bound.
+    """
+    host, _, port = rest.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        listener.bind((host, int(port)))
+    except OSError as error:
+        listener.close()
+        in_use = error.errno == errno.EADDRINUSE
+        reason = "in use: another server listens there" if in_use else error.strerror or str(error)
+        raise ListenError(f"inet:{rest}: {reason}") from error
+    if not ip_address(listener.getsockname()[0]).is_loopback:
+        warn(
+            f"inet:{rest} can be reached from other hosts: whoever reaches it can ask who "
+            "writes to whom, and fill the database; keep it behind a firewall"
+        )
+    return listener
+
+
+def notify(state: bytes) -> None:
+    """Tell the supervisor how this process is, where it wants to know (sd_notify(3))."""
+    path = os.environ.get("NOTIFY_SOCKET", "")
+    if path[:1] not in {"/", "@"}:
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
+        try:
+            channel.sendto(state, path.replace("@", "\0", 1) if path[0] == "@" else path)
+        except OSError:
+            pass  # a supervisor that does not listen

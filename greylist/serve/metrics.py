@@ -1,0 +1,161 @@
+"""The server's counters for Prometheus, with the figures of ``greylist metrics`` behind them."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+from typing import TYPE_CHECKING
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+
+from greylist.commands.entry import entries
+from greylist.commands.metrics import render
+from greylist.commands.report.statistics import Figures
+from greylist.commands.session import MOST, kept
+from greylist.policy import Decision
+from greylist.store import StoreError
+
+if TYPE_CHECKING:
+    from greylist.protocol import RequestError
+    from greylist.serve.server import Server
+
+DELAYS = (300, 600, 1200, 1800, 3600, 7200, 14400, 43200)
+"""Upper bounds of the delays at the pass, in seconds."""
+
+DURATIONS = (0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3)
+"""Upper bounds of the time that a transaction takes, in seconds."""
+
+BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
+"""Upper bounds of the requests in a transaction."""
+
+FIGURES_EVERY = 300.0
+"""Seconds between two counts of the database's entries."""
+
+HEAD_LIMIT = 8192
+"""Bytes of a request's head."""
+
+PATIENCE = 10.0
+"""Seconds in which a request's head has to arrive."""
+
+
+class Metrics:
+    """What one process counts, and the entries of the database."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        registry = CollectorRegistry()
+        self._registry = registry
+        self._decisions = Counter(
+            "greylist_decisions", "Decisions.", ["verdict", "reason"], registry=registry
+        )
+        self._delays = Histogram(
+            "greylist_passed_after_seconds",
+            "Seconds between the first attempt and the one that passed.",
+            buckets=DELAYS,
+            registry=registry,
+        )
+        self._durations = Histogram(
+            "greylist_transaction_seconds",
+            "Seconds that a batch of requests took.",
+            buckets=DURATIONS,
+            registry=registry,
+        )
+        self._batches = Histogram(
+            "greylist_transaction_requests",
+            "Requests in a batch.",
+            buckets=BATCHES,
+            registry=registry,
+        )
+        self._errors = Counter(
+            "greylist_store_errors", "Requests that the database failed.", registry=registry
+        )
+        self._broken = Counter(
+            "greylist_broken_requests", "Requests that were none.", registry=registry
+        )
+        connections = Gauge("greylist_connections", "Open connections.", registry=registry)
+        connections.set_function(lambda: len(server.connections))
+        self._figures = ""
+        self._counted = -FIGURES_EVERY
+
+    def observe(self, decided: list[Decision | RequestError | StoreError], seconds: float) -> None:
+        """Count a batch."""
+        self._durations.observe(seconds)
+        self._batches.observe(len(decided))
+        for one in decided:
+            if isinstance(one, Decision):
+                reason = one.reason.partition(" (")[0].partition(",")[0]
+                self._decisions.labels(one.verdict, reason).inc()
+                if ", delay=" in one.reason:
+                    self._delays.observe(one.age)
+            elif isinstance(one, StoreError):
+                self._errors.inc()
+            else:
+                self._broken.inc()
+
+    async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Answer one HTTP request (RFC 9112); every path is that of the metrics."""
+        try:
+            async with asyncio.timeout(PATIENCE):
+                head = await reader.readuntil(b"\r\n\r\n")
+            allowed = head.startswith((b"GET ", b"HEAD "))
+            body = await self._text() if allowed else b""
+            status = b"200 OK" if allowed else b"405 Method Not Allowed"
+            kind = CONTENT_TYPE_LATEST.encode()
+            writer.write(
+                b"HTTP/1.1 %s\r\nContent-Type: %s\r\nContent-Length: %d\r\n"
+                % (status, kind, len(body))
+                + b"Connection: close\r\n\r\n"
+            )
+            if not head.startswith(b"HEAD "):
+                writer.write(body)
+            await writer.drain()
+        except (asyncio.IncompleteReadError, asyncio.LimitOverrunError, TimeoutError, OSError):
+            pass  # it was no request, or its client has gone
+        finally:
+            writer.close()
+
+    async def _text(self) -> bytes:
+        if time.monotonic() - self._counted >= FIGURES_EVERY:
+            self._counted = time.monotonic()
+            try:
+                self._figures = await self._count()
+            except StoreError as error:
+                self._server.responder.log.warning(f"metrics: {error}")
+        counters: bytes = generate_latest(self._registry)
+        return counters + self._figures.encode()
+
+    async def _count(self) -> str:
+        """Return the database's figures; requests are answered between two batches of entries."""
+        responder = self._server.responder
+        store = responder.store or responder.open()
+        now, cursor, found = int(time.time()), b"", []
+        while True:
+            cursor, batch = store.scan(cursor, MOST)
+            found += batch
+            if not cursor:
+                break
+            await asyncio.sleep(0)
+        settings = responder.settings
+        sizes = kept(settings).sizes()
+        return render(Figures(entries(found, settings, now), settings, now, sizes))
+
+
+def bind(address: str, number: int) -> socket.socket:
+    """Return a worker's socket: on an address of the form ADDRESS:PORT, its number added.
+
+    Raises:
+        OSError: it cannot be bound.
+    """
+    host, _, port = address.rpartition(":")
+    host = host.strip("[]")
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    return socket.create_server((host, int(port) + number), family=family)
+
+
+async def start(server: Server, listener: socket.socket) -> None:
+    """Count what the server does, and show it on this socket."""
+    metrics = Metrics(server)
+    server.observe = metrics.observe
+    server.shown = await asyncio.start_server(metrics.answer, sock=listener, limit=HEAD_LIMIT)

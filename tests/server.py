@@ -1,0 +1,88 @@
+"""A running ``greylist serve``, and its clients."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+
+from conftest import SCRIPT
+
+
+class Server:
+    """A server on a unix socket of a test's own."""
+
+    def __init__(self, place, *arguments, listen=True, **options):
+        self.path = str(place.directory / "socket")
+        command = [SCRIPT, "--log", "stderr", "serve"]
+        command += ["--listen", f"unix:{self.path}"] if listen else []
+        # A file: a pipe that nobody empties would stop it.
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed at the end
+        self.process = subprocess.Popen(
+            [*command, *arguments], env=place.environment, stderr=self._log, **options
+        )
+        if listen:
+            self.connect().close()
+
+    def connect(self, address=None, timeout=10):
+        """Return a connection, made as soon as the server listens."""
+        end = time.monotonic() + timeout
+        while True:
+            connection = socket.socket(socket.AF_UNIX if address is None else socket.AF_INET)
+            connection.settimeout(timeout)
+            try:
+                connection.connect(address or self.path)
+            except OSError:
+                connection.close()
+                if self.process.poll() is not None or time.monotonic() > end:
+                    raise
+                time.sleep(0.02)
+            else:
+                return connection
+
+    def ask(self, data, count=1):
+        """Return so many replies to requests on a connection of their own."""
+        with self.connect() as connection:
+            connection.sendall(data)
+            return replies(connection, count)
+
+    def end(self, number=signal.SIGTERM):
+        """End the server, and return its status."""
+        with contextlib.suppress(ProcessLookupError):
+            self.process.send_signal(number)
+        return self.process.wait(30)
+
+    @property
+    def said(self):
+        """What it has logged."""
+        self._log.seek(0)
+        return self._log.read()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if self.process.poll() is None:
+            self.end(signal.SIGKILL)
+        self._log.close()
+
+
+def replies(connection, count):
+    """Return so many replies from a connection, or what came before its end."""
+    data = b""
+    while data.count(b"\n\n") < count:
+        piece = connection.recv(65536)
+        if not piece:
+            break
+        data += piece
+    return data
+
+
+def rss(pid):
+    """Return the resident memory of a process in bytes."""
+    with open(f"/proc/{pid}/statm") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGESIZE")
