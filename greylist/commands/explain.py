@@ -84,11 +84,16 @@ def command(settings: Settings, /, as_json: bool, **attributes: str | None) -> N
           --recipient b@example.org
       grep 'NOQUEUE: reject.*b@example.org' /var/log/mail.log | greylist explain
     """
-    given = any(attributes.values())
-    requests = [_unlogged(_request(attributes))] if given else list(_standard_input())
-    if not requests:
-        click.echo("There is no request in the input.", err=True)
-        raise click.exceptions.Exit(1)
+    if any(attributes.values()):
+        requests = [_unlogged(_request(attributes))]
+    else:
+        data = _standard_input()
+        requests = list(_requests(data))
+        if not requests:
+            first = output.visible(data.strip().partition(b"\n")[0][:160])
+            shown = f"; its first line is: {first}" if first else ", as it is empty"
+            click.echo(f"There is no request in the input{shown}", err=True)
+            raise click.exceptions.Exit(1)
     responder = Responder(settings, to_person())
     with kept(settings).acting():  # what root can read is no proof
         screened = [(pasted.request, responder.screen(pasted.request)) for pasted in requests]
@@ -134,11 +139,14 @@ def _is_about_mail(request: Request) -> bool:
     return bool(request.get(b"client_address") and request.get(b"recipient"))
 
 
-def _standard_input() -> Iterator[Pasted]:
-    """Yield the requests on standard input; lines of a log are requests of their own."""
+def _standard_input() -> bytes:
     if sys.stdin.isatty():
         click.echo("Type a request, then an empty line, then Control-D.", err=True)
-    data = sys.stdin.buffer.read()
+    return sys.stdin.buffer.read()
+
+
+def _requests(data: bytes) -> Iterator[Pasted]:
+    """Yield the requests in the input; lines of a log are requests of their own."""
     if pasted := attempts(data.splitlines()):
         yield from pasted
         return

@@ -115,6 +115,8 @@ def _reason(line: bytes) -> str:
                 f"“{name}” is no month in English: print the log with LC_ALL=C in front of "
                 "journalctl, or with journalctl -o short-iso"
             )
+    if line.startswith(b"__CURSOR="):
+        return "this is journalctl -o export: print the log with journalctl -o short-iso"
     if is_without_time(line):
         return "it has no date: print the log with journalctl -o short-iso"
     return ""
