@@ -19,7 +19,7 @@ lint:
 
 # Needs root for the peers' packages and users; BENCH takes options and names of rows.
 bench:
-	@.ci/setup demo
+	@.ci/setup bench
 	$(if $(filter 0,$(shell id -u)),,sudo) .venv/bin/python -m benchmarks $(BENCH)
 
 # Writes anew what is made from the table of settings and the texts of --help.

@@ -13,7 +13,7 @@ import time
 
 from benchmarks import contenders, loader, packages
 from benchmarks.bench import Bench, Table, one_processor
-from benchmarks.rows import alone, data, quality, smtp, suspicious, together
+from benchmarks.rows import alone, data, quality, shared, smtp, suspicious, together
 
 ROWS = {
     "cold": alone.cold,
@@ -26,6 +26,7 @@ ROWS = {
     "walk": data.walk,
     "postfix": smtp.postfix,
     "durable": alone.durable,
+    "shared": shared.shared,
     "quality": quality.quality,
     "suspicious": suspicious.suspicious,
 }

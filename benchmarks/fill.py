@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import sys
 import time
+from itertools import chain
 
 from bsddb3 import db
 
@@ -64,7 +65,8 @@ def fill(store: Store, configuration: Settings, count: int) -> None:
                 age = HOUR if number % 10 else 40 * DAY
                 policy.decide(request, entries, configuration, now - age)
 
-        store.transact(decide)
+        hints = chain.from_iterable(policy.hint(request, configuration) for _, request in requests)
+        store.transact(decide, hints)
 
 
 def measure(store: Store) -> tuple[int, int]:

@@ -16,6 +16,7 @@ PACKAGES = {
     "sqlgrey": "/usr/sbin/sqlgrey",
     "libdbd-sqlite3-perl": "",
     "libfaketime": "",
+    "redis-server": "/usr/bin/redis-server",
 }
 """A file of each package whose presence is looked for, where its name is not enough."""
 
