@@ -16,6 +16,8 @@ from typing import Self
 from readable import as_root, can_be_root, install
 from settled import write
 
+from greylist.watched_file import LOOK_EVERY
+
 ROOT = Path(__file__).parent.parent
 
 POSTFIX = shutil.which("postfix", path=f"{os.environ.get('PATH')}:/usr/sbin:/usr/local/sbin")
@@ -131,10 +133,11 @@ class Postfix:
         self._postfix_files(main or {})
 
     def configure(self, **settings: str) -> None:
-        """Write the filter's settings; filters that start from now on read them."""
+        """Write the filter's settings, and wait until filters that run look at them again."""
         settings = {"database": self.database, "whitelist": self.whitelist, **settings}
         lines = [f"{name} = {value}\n" for name, value in settings.items()]
         write(self.directory / "greylist.cf", "".join(lines))
+        time.sleep(LOOK_EVERY)
 
     def _postfix_files(self, main: dict[str, str]) -> None:
         etc = self.directory / "etc"
