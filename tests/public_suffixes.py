@@ -34,14 +34,13 @@ def compact(text: str) -> str:
         rule = line.split(maxsplit=1)[0] if line.strip() else ""
         if rule and not rule.startswith("//"):
             rules.add(_reversed(rule))
-    wildcards = sorted(rule.removesuffix(" *") for rule in rules if rule.endswith(" *"))
     lines = sorted(rule for rule in rules if " " in rule)
     index, start = " ", 0
     for top, rules in groupby(lines, lambda rule: rule.split(" ")[0]):
         end = start + sum(len(rule) + 1 for rule in rules)
         index += f"{top}:{start}:{end} "
         start = end
-    return "\n".join([_HEAD.format(date=version[1]), ",".join(wildcards), index, *lines, ""])
+    return "\n".join([_HEAD.format(date=version[1]), index, *lines, ""])
 
 
 def _reversed(rule: str) -> str:
