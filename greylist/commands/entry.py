@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ipaddress
 from typing import TYPE_CHECKING, NamedTuple
 
+from greylist.commands import output
 from greylist.expiry import STATES, state_of
 from greylist.triplet import CLIENT, Triplet, split_credit, split_key
 
@@ -71,3 +73,29 @@ def entry_of(key: bytes, value: bytes, settings: Settings, now: int) -> Entry | 
     attempts = triplet.count + (not credit)
     passed = not credit and triplet.has_passed(settings.delay)
     return Entry(key, state, *parts, triplet.ctime, triplet.last_seen, attempts, passed)
+
+
+def network_of_key(
+    client: bytes, settings: Settings
+) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None:
+    """Return the network for which the client of a key stands, or None if it is no address.
+
+    An address that is not the first of its network, of other settings or of greylist.pl, stands
+    for itself.
+    """
+    try:
+        address = ipaddress.ip_address(client.decode("ascii"))
+    except ValueError:
+        return None
+    prefix = settings.ipv4_prefix if address.version == 4 else settings.ipv6_prefix
+    bits = address.max_prefixlen - prefix
+    whole = int(address) >> bits << bits == int(address)
+    return ipaddress.ip_network((int(address), prefix if whole else address.max_prefixlen))
+
+
+def client_text(client: bytes, settings: Settings) -> str:
+    """Return a client for people: its network, its address, or its domain."""
+    network = network_of_key(client, settings)
+    if network is None:
+        return output.text(client)
+    return str(network if network.num_addresses > 1 else network.network_address)

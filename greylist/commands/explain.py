@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import click
 
 from greylist import log
+from greylist.addresses import parse_address
 from greylist.answer import Responder
 from greylist.client import suspicious
 from greylist.commands import output
@@ -111,6 +112,9 @@ def _request(attributes: dict[str, str | None]) -> Request:
     given = {k.encode(): os.fsencode(v) for k, v in attributes.items() if v is not None}
     if not _is_about_mail(given):
         raise click.UsageError("--client-address and --recipient are needed at least")
+    address = given[b"client_address"]
+    if parse_address(address) is None:
+        raise click.UsageError(f"--client-address {output.text(address)} is not an address")
     return {b"request": b"smtpd_access_policy", **given}
 
 

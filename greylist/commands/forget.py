@@ -50,7 +50,7 @@ def command(
     with opened(settings) as store:
         chosen = choose(store, settings, selection, now)
         if dry_run:
-            show(chosen, as_json)
+            show(chosen, settings, as_json)
             return
         if len(chosen) > LARGE and not yes:
             _ask(len(chosen))

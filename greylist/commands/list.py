@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from greylist.commands import output
-from greylist.commands.entry import Entry, entries
+from greylist.commands.entry import Entry, client_text, entries
 from greylist.commands.selection import Selection, selectors
 from greylist.commands.session import opened, walk
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from greylist.settings import Settings
 
 SORTS = ("client", "sender", "recipient", "state", "first", "last", "attempts")
-_HEADS = ("CLIENT", "SENDER", "RECIPIENT", "STATE", "FIRST", "LAST", "TRIES")
+_HEADS = ("CLIENT", "SENDER", "RECIPIENT", "STATE", "FIRST", "LAST", "ATTEMPTS")
 
 
 @click.command("list", short_help="Show the entries.")
@@ -43,7 +43,7 @@ def command(
     """Show the entries of the database, all or those that match PATTERN.
 
     PATTERN is a glob for the client, the sender or the recipient; a client may also be given
-    as an address or as a network. Times are local. TRIES counts the attempts, the first one
+    as an address or as a network. Times are local. ATTEMPTS counts the attempts, the first one
     included. Beside triplets, there are the credits of clients (SENDER and RECIPIENT are *) and of
     their senders (RECIPIENT is *), with the number of their triplets that have passed: with
     enough of it, a client is trusted and a sender known. With --json, each line is an object.
@@ -65,7 +65,7 @@ def command(
         if first is None:
             click.echo("No entry matches.", err=True)
             raise click.exceptions.Exit(1)
-        show(itertools.chain([first], chosen), as_json)
+        show(itertools.chain([first], chosen), settings, as_json)
 
 
 def arrange(
@@ -83,13 +83,13 @@ def arrange(
     return iter((heapq.nlargest if reverse else heapq.nsmallest)(limit, found, key=order))
 
 
-def show(chosen: Iterable[Entry], as_json: bool) -> None:
+def show(chosen: Iterable[Entry], settings: Settings, as_json: bool) -> None:
     """Print entries."""
     if as_json:
         for entry in chosen:
             output.print_json(as_dict(entry))
     else:
-        output.table(_HEADS, map(_row, chosen), right=[6])
+        output.table(_HEADS, (_row(entry, settings) for entry in chosen), right=[6])
 
 
 def as_dict(entry: Entry) -> dict[str, object]:
@@ -101,10 +101,10 @@ def as_dict(entry: Entry) -> dict[str, object]:
     return value
 
 
-def _row(entry: Entry) -> tuple[object, ...]:
+def _row(entry: Entry, settings: Settings) -> tuple[object, ...]:
     sender = output.text(entry.sender) or ("<>" if entry.has_sender else "*")
     return (
-        output.text(entry.client) or "*",
+        client_text(entry.client, settings) or "*",
         sender,
         output.text(entry.recipient) or "*",
         entry.state,

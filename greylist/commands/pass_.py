@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import time
 from operator import attrgetter
@@ -12,7 +13,7 @@ import click
 from greylist.addresses import parse_address
 from greylist.client import identities, organization
 from greylist.commands import output
-from greylist.commands.entry import Entry, entry_of
+from greylist.commands.entry import Entry, client_text, entry_of
 from greylist.commands.forget import choose
 from greylist.commands.list import show
 from greylist.commands.selection import Selection, selectors
@@ -60,9 +61,9 @@ def command(
     else:
         passed = _pass(settings, selection, now, dry_run)
     if dry_run or as_json:
-        show(passed, as_json)
+        show(passed, settings, as_json)
     elif trust:
-        click.echo(f"{output.text(passed[0].client)} is trusted.")
+        click.echo(f"{client_text(passed[0].client, settings)} is trusted.")
     else:
         click.echo(f"{len(passed)} will pass at the next attempt.")
 
@@ -109,6 +110,8 @@ def _trust(settings: Settings, address: str, now: int, dry_run: bool) -> Entry:
 
 def _client(name: bytes, settings: Settings) -> bytes:
     """Return the identity of the client that a person names."""
+    if b"/" in name:
+        name = _base(name, settings)
     if parse_address(name):
         names = identities({b"client_address": name}, settings)[2]
         if not names:
@@ -118,8 +121,23 @@ def _client(name: bytes, settings: Settings) -> bytes:
             )
         return names[-1]
     request = {b"client_name": name, b"client_address": b"unknown"}
-    domain = organization(request) if settings.pool == "domain" else b""
+    domain = organization(request) if settings.pool != "off" else b""
     if not domain:
-        words = "an address, or with pool = domain a host's name"
+        words = "an address, its network, or the name of a mail server"
         raise click.UsageError(f"--trust {output.text(name)}: give {words}")
     return domain
+
+
+def _base(text: bytes, settings: Settings) -> bytes:
+    """Return the first address of a network, in the form in which list shows it."""
+    try:
+        network = ipaddress.ip_network(text.decode("ascii"))
+    except ValueError as error:
+        raise click.UsageError(f"--trust {output.text(text)}: {error}") from error
+    prefix = settings.ipv4_prefix if network.version == 4 else settings.ipv6_prefix
+    if network.prefixlen != prefix:
+        raise click.UsageError(
+            f"--trust {output.text(text)}: clients are networks of {prefix} bits here; "
+            "add a larger or smaller one to the whitelist's file"
+        )
+    return str(network.network_address).encode()

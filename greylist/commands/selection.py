@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
+from greylist.commands.entry import network_of_key
 from greylist.expiry import STATES
 from greylist.log import unquote
 from greylist.sender import normalize
@@ -124,11 +125,8 @@ def client_test(pattern: str, settings: Settings) -> Test:
         return glob_test(pattern)
 
     def test(client: bytes) -> bool:
-        try:
-            address = ipaddress.ip_address(client.decode("ascii"))
-        except ValueError:
-            return False
-        return wanted.overlaps(_network(address, settings))
+        network = network_of_key(client, settings)
+        return network is not None and wanted.overlaps(network)
 
     return test
 
@@ -140,14 +138,6 @@ def _unmapped(pattern: str) -> str:
     except ValueError:
         return pattern
     return str(mapped) if mapped else pattern
-
-
-def _network(address: ipaddress.IPv4Address | ipaddress.IPv6Address, settings: Settings) -> Any:
-    """Return the network for which an address stands in a key, or else just itself."""
-    prefix = settings.ipv4_prefix if address.version == 4 else settings.ipv6_prefix
-    bits = address.max_prefixlen - prefix
-    whole = int(address) >> bits << bits == int(address)
-    return ipaddress.ip_network((int(address), prefix if whole else address.max_prefixlen))
 
 
 def _given(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:

@@ -43,7 +43,15 @@ def test_list_shows_every_triplet_aligned_and_escaped(stocked):
     """Columns are aligned, the null sender is <>, and no address can forge a line."""
     lines = stocked.run("list").stdout.splitlines()
     assert len(lines) == 4
-    assert lines[0].split() == ["CLIENT", "SENDER", "RECIPIENT", "STATE", "FIRST", "LAST", "TRIES"]
+    assert lines[0].split() == [
+        "CLIENT",
+        "SENDER",
+        "RECIPIENT",
+        "STATE",
+        "FIRST",
+        "LAST",
+        "ATTEMPTS",
+    ]
     column = lines[0].index("RECIPIENT")
     assert {line[column:].split()[0] for line in lines[1:]} == {
         "bob@example.org",

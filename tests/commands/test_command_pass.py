@@ -75,16 +75,24 @@ def test_a_client_can_be_trusted(host):
     assert verdict(host) == "greylist"
 
 
-@pytest.mark.parametrize("name", ["mail.example.com", "192.0.2.0/24", " 192.0.2.1", "\udcff", ""])
+@pytest.mark.parametrize("name", ["192.0.2.0/23", "192.0.2.1/24", " 192.0.2.1", "\udcff", ""])
 def test_trust_is_for_an_address(host, name):
     """What no client can be is refused, and not trusted in vain."""
     host.run("pass", f"--trust={name}", code=2)
     assert not host.database.exists()
 
 
-def test_trust_in_a_domain(host):
-    """Where clients are domains, a host's name stands for its domain."""
-    host.configure("pool = domain")
+def test_what_list_shows_can_be_trusted(host):
+    """A network is taken in the form in which list shows it."""
+    assert host.run("pass", "--trust", "192.0.2.0/24").stdout == "192.0.2.0/24 is trusted.\n"
+    assert host.run("list").stdout.splitlines()[1].split()[0] == "192.0.2.0/24"
+    assert verdict(host) == "pass"
+
+
+@pytest.mark.parametrize("pool", ["domain", "network"])
+def test_trust_in_a_domain(host, pool):
+    """A mail server's name stands for its verified domain."""
+    host.configure(f"pool = {pool}")
     assert "example.com is trusted" in host.run("pass", "--trust", "mail.example.com").stdout
     named = json.loads(host.run("explain", "--json", "--client-name=b.example.com", *ASKED).stdout)
     assert (named["verdict"], named["reason"]) == ("pass", "client AWL")
