@@ -30,6 +30,12 @@ if TYPE_CHECKING:
     Lists = dict[tuple[str, Form], Whitelist]
 
 
+COUNT_EVERY = 1.0
+"""Seconds between two looks at the number of entries, if there is a bound."""
+
+TELL_EVERY = 3600.0
+"""Seconds between two warnings of a process that the bound is reached."""
+
 MAJORITY = 10
 """By so many a process's requests from one address have to exceed all others (the majority vote of
 Boyer and Moore, 1981) before they are most."""
@@ -46,10 +52,12 @@ class Responder:
         self._known: Lists = {}
         self._usual: bytes | None = b""
         self._votes = 0
+        self._full, self._counted, self._told = False, -COUNT_EVERY, -TELL_EVERY
         self._use(configuration)
 
     def _use(self, configuration: Settings) -> None:
         """Follow these settings; an open store stays open, with those that it was opened with."""
+        self._full = False
         self.settings = self._rules.settings = configuration
         # Its modules are loaded now: what a filter needs for its start is loaded in one go.
         self._opener = opener(configuration.database)
@@ -141,6 +149,8 @@ class Responder:
     def _stored(self, requests: list[Request]) -> list[Decision]:
         """Return the decisions on requests that ``screen`` let through."""
         store = self.store or self.open()
+        if self.settings.max_entries:
+            self._count(store, time.monotonic())
 
         def decide(entries: Entries) -> list[Decision]:
             # The clock is read under the lock: requests are in the order of their times.
@@ -173,7 +183,27 @@ class Responder:
         """
         trusting = not (self._never and is_listed(request, self._never))
         own = self._is_own(request)
-        return policy.decide(request, entries, self.settings, now, trusting=trusting, own=own)
+        return policy.decide(
+            request, entries, self.settings, now, trusting=trusting, own=own, full=self._full
+        )
+
+    def _count(self, store: Store, now: float) -> None:
+        """Find out, now and then, whether there is room for new triplets; say so once an hour."""
+        most = self.settings.max_entries
+        if now - self._counted < COUNT_EVERY:
+            return
+        self._counted = now
+        try:
+            count = store.count(most)
+        except StoreAway:
+            return
+        self._full = count >= most
+        if self._full and now - self._told >= TELL_EVERY:
+            self._told = now
+            self.log.warning(
+                f"about {count} entries, of max_entries = {most}: new triplets are deferred, but "
+                "not stored, until others expire"
+            )
 
     def _is_own(self, request: Request) -> bool:
         """Return whether it is mail of our own users, whose replies are to be let through."""

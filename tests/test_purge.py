@@ -45,8 +45,7 @@ def test_purge_deletes_what_has_expired():
     }
     entries.update(kept)
     entries.update(gone)
-    position, deleted = purge(entries, b"", 100, stale)
-    assert (position, deleted) == (b"", len(gone))
+    assert purge(entries, b"", 100, stale) == (b"", len(gone), len(kept))
     assert entries == kept
 
 
@@ -58,7 +57,7 @@ def test_purge_in_steps():
         entries[b"%03d/a/b" % number] = b"%d/0/0" % (NOW - old)
     position, steps, deleted = b"", 0, 0
     while True:
-        position, count = purge(entries, position, 7, stale)
+        position, count, _ = purge(entries, position, 7, stale)
         steps += 1
         deleted += count
         if not position:
@@ -170,3 +169,33 @@ def test_purge_position_of_no_use(traffic, value):
     traffic.put({b"/purge": value, **OLD})
     traffic(0, 3 * HOUR)
     assert not traffic.old()
+
+
+def test_the_database_follows_traffic_with_names(traffic):
+    """With a pool's entry for each triplet, new ones pay for both: no more than a fifth is stale."""
+    window = HOUR // 2
+    traffic(0, 5 * window, step=1, retry_window="30m")
+    assert len(traffic.all()) < 1.25 * 2 * window
+    assert traffic.store.count(10**9) < 1.3 * 2 * window
+
+
+def test_entries_are_counted(traffic):
+    """Each round counts the entries that stay; it is about right while they come."""
+    assert traffic.store.count(10**9) == 0
+    traffic(0, 20_000, step=20)
+    there = len(traffic.all())
+    assert 0.7 * there < traffic.store.count(10**9) <= 1.05 * there
+
+
+def test_too_many_entries_are_looked_through(traffic):
+    """Beyond the bound each count looks for what has expired, as nothing new is stored."""
+    traffic(0, 20_000, step=20, retry_window="2d")
+    before = len(traffic.all())
+    traffic.now += 3 * DAY - HOUR
+    traffic(20_000 + DAY, 2 * HOUR, step=20, retry_window="2d")
+    traffic.rules.settings = settings(retry_window="1h")
+    for _ in range(20):
+        traffic.store.count(1)
+        traffic.now += 1
+    assert len(traffic.all()) < before
+    assert traffic.store.count(10**9) == pytest.approx(len(traffic.all()), abs=5)

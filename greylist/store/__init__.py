@@ -61,6 +61,17 @@ if TYPE_CHECKING:
                 StoreError: the store cannot be read.
             """
 
+        def count(self, most: int, /) -> int:
+            """Return about how many entries there are.
+
+            Args:
+                most: how many there may be; a store that does not expire them by itself may look
+                    for what has expired if there are more.
+
+            Raises:
+                StoreError: the store cannot be read.
+            """
+
         def close(self) -> None:
             """Let go of the store; it cannot be used afterwards."""
 

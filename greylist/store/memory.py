@@ -29,6 +29,10 @@ class MemoryStore:
         keys = self._keys[start : start + count]
         return (keys[-1] if len(keys) == count else b""), [(k, self._values[k]) for k in keys]
 
+    def count(self, most: int) -> int:
+        """Return how many entries there are."""
+        return len(self._values)
+
     def close(self) -> None:
         """Do nothing: the entries go with the object."""
 

@@ -131,7 +131,7 @@ class BerkeleyMaintenance:
             def is_stale(key: bytes, value: bytes) -> bool:
                 return self._rules.is_stale(key, value, now)
 
-            return purge.purge(entries, position, PURGE_BATCH, is_stale)
+            return purge.purge(entries, position, PURGE_BATCH, is_stale)[:2]
 
         return step
 

@@ -21,7 +21,7 @@ from greylist.store.berkeley.environment import (
 )
 from greylist.store.berkeley.locks import KernelLock
 from greylist.store.berkeley.permissions import check, lock_path
-from greylist.store.berkeley.purge import RECORD, purge_step
+from greylist.store.berkeley.purge import RECORD, count_entries, purge_step
 from greylist.store.berkeley.record import SIZE, Record, boot_identity, same_boot, share
 
 TYPE_CHECKING = False
@@ -364,12 +364,24 @@ class BerkeleyStore:
 
     def _purge(self, entries: _Entries) -> None:
         """Have new entries pay for a look at some that may be stale."""
-        now, rules = int(self._clock()), self._rules
+        now = int(self._clock())
+        purge_step(entries, entries.added, now, self._stale_at(now))
 
-        def is_stale(key: bytes, value: bytes) -> bool:
-            return rules.is_stale(key, value, now)
+    def _stale_at(self, now: int) -> Callable[[bytes, bytes], bool]:
+        rules = self._rules
+        return lambda key, value: rules.is_stale(key, value, now)
 
-        purge_step(entries, entries.added, now, is_stale)
+    def count(self, most: int) -> int:
+        """Return about how many entries there are, as of the last round of purging.
+
+        Args:
+            most: how many there may be; if there are more, it looks for what has expired.
+
+        Raises:
+            StoreError: the database cannot be read.
+        """
+        now = int(self._clock())
+        return self.transact(lambda e: count_entries(e, now, most, self._stale_at(now)))
 
     def scan(self, cursor: bytes, count: int) -> tuple[bytes, list[Entry]]:
         """Return the next entries in the order of their keys, and where to go on.

@@ -156,6 +156,20 @@ class ValkeyStore:
         deadline = time.monotonic() + self._patience
         return self._guarded(lambda: self._server.scan(cursor, count, deadline))
 
+    def count(self, most: int) -> int:
+        """Return how many keys the servers have, whoever's they are.
+
+        Raises:
+            StoreAway: a server cannot be used now.
+        """
+        deadline = time.monotonic() + self._patience
+
+        def count() -> int:
+            servers = self._server.servers(deadline)
+            return sum(int(server.one(deadline, b"DBSIZE")) for server in servers)
+
+        return self._guarded(count)
+
     def _guarded(self, function: Callable[[], T]) -> T:
         outage = self._outage
         if outage and outage.lasts():
