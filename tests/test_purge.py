@@ -172,7 +172,7 @@ def test_purge_position_of_no_use(traffic, value):
 
 
 def test_the_database_follows_traffic_with_names(traffic):
-    """With a pool's entry for each triplet, new ones pay for both: no more than a fifth is stale."""
+    """With a pool's entry for each triplet, new ones pay for both: a fifth is stale at most."""
     window = HOUR // 2
     traffic(0, 5 * window, step=1, retry_window="30m")
     assert len(traffic.all()) < 1.25 * 2 * window

@@ -154,3 +154,12 @@ def test_a_scan_sees_what_stays(store):
         store.transact(disturb)
         number += 2
     assert stay.items() <= seen.items()
+
+
+def test_count(store):
+    """A store knows about how many entries it has: the bound on them needs no more."""
+    before = store.count(1000)
+    for number in range(200):
+        key = b"%03d/a/b" % number
+        store.transact(lambda e, key=key: e.get(key) or e.put(key, b"1/0/0", KEEP))
+    assert 100 <= store.count(1000) - before <= 201

@@ -11,7 +11,7 @@ import time
 
 from greylist.native import extension
 from greylist.store import StoreAway, StoreError
-from greylist.store.valkey.connection import Secrets, Unavailable
+from greylist.store.valkey.connection import Refused, Secrets, Unavailable
 from greylist.store.valkey.outage import Outage
 from greylist.store.valkey.server import ANY, SingleServer
 from greylist.store.valkey.url import parse
@@ -157,7 +157,7 @@ class ValkeyStore:
         return self._guarded(lambda: self._server.scan(cursor, count, deadline))
 
     def count(self, most: int) -> int:
-        """Return how many keys the servers have, whoever's they are.
+        """Return how many keys the servers have, whoever's they are; 0 if we may not know.
 
         Raises:
             StoreAway: a server cannot be used now.
@@ -165,8 +165,11 @@ class ValkeyStore:
         deadline = time.monotonic() + self._patience
 
         def count() -> int:
-            servers = self._server.servers(deadline)
-            return sum(int(server.one(deadline, b"DBSIZE")) for server in servers)
+            try:
+                sizes = [one.ask(deadline, b"DBSIZE") for one in self._server.servers(deadline)]
+            except Refused:
+                return 0  # to this user, which is no outage
+            return sum(map(int, sizes))
 
         return self._guarded(count)
 
