@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import pwd
 import re
@@ -112,11 +113,16 @@ def sqlgrey(directory):
 
 def perl_database(path, entries):
     """Make a BTree as greylist.pl makes it, with Perl's own DB_File."""
-    perl = program("perl")
-    if subprocess.run([perl, "-MDB_File", "-e1"], capture_output=True, check=False).returncode:
-        pytest.skip("needs DB_File")
+    if not _has_db_file():
+        pytest.skip("needs Perl's DB_File")
     arguments = [text for entry in entries.items() for text in entry]
-    subprocess.run([perl, "-e", PERL, path, *arguments], check=True)
+    subprocess.run([program("perl"), "-e", PERL, path, *arguments], check=True)
+
+
+@functools.cache
+def _has_db_file():
+    command = [program("perl"), "-MDB_File", "-e1"]
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
 EXAMPLE = "/usr/share/doc/postfix/examples/smtpd-policy/greylist.pl"
