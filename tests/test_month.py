@@ -19,9 +19,9 @@ def messages():
     return month()
 
 
-def asker(**changes):
-    """Return who decides by our rules with these settings, in memory."""
-    entries, settings = Memory(), Settings()
+def asker(entries, **changes):
+    """Return who decides by our rules with these settings over these entries."""
+    settings = Settings()
     for name, value in changes.items():
         settings.set(name, value)
 
@@ -122,10 +122,24 @@ def test_figures():
 
 def test_ours(messages):
     """By our rules nothing is lost, little is later than half an hour, and few bots pass."""
-    found = play(messages, asker())
+    found = play(messages, asker(Memory()))
     wanted = Figures([one for one in found if not one.bot])
     assert wanted.lost == 0
     assert wanted.quantile(0.99) // 60 <= 30
     assert wanted.delayed < 0.09
     early = [one for one in found if one.bot and "after ten minutes" not in one.kind]
     assert Figures(early).through < 0.001
+
+
+def test_replies(messages):
+    """With learn_replies nobody waits who answers a user of ours."""
+    entries, settings = Memory(), Settings()
+
+    def tell(at, user, other):
+        request = {b"client_address": b"192.0.2.77", b"sasl_username": user.encode()}
+        request |= {b"sender": user.encode(), b"recipient": other.encode()}
+        decide(request, entries, settings, START + at, own=True)
+
+    replies = [message for message in messages if message.kind == "reply"]
+    assert Figures(play(replies, asker(Memory()))).delayed > 0.1
+    assert Figures(play(replies, asker(entries, learn_replies="yes"), tell)).delayed == 0
