@@ -191,3 +191,24 @@ def test_any_bytes_are_read(lines):
         assert attempt.request[b"recipient"] or attempt.accepted
     for pasted in attempts(lines):
         assert pasted.refusal or pasted.decided
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [
+        *('1 a b c d [a x="', "; from=<", '; from=<"', ' to=<"', "reject: RCPT from ", "[1]: "),
+        *("Nov  2 10:00:00 ", "client=[", "a: ", '{"a":', "[{", "\x1b[", " | ", "1 - - - - - "),
+        *(" ", "1", "a | ", "\x1b[" * 20_000 + "m" * 20_000, "data: {"),
+    ],
+    ids=lambda piece: repr(piece[:20]),
+)
+def test_no_line_takes_long(piece):
+    """However a long line is made, the time for it grows as its length."""
+    heads = ("", "Nov  2 10:00:00 mx postfix/smtpd[1]: A: ", "A: reject: RCPT from x[y]: 450 ")
+    lines = [
+        (head + piece * (60_000 // len(piece))).encode() for head in (*heads, heads[1] + heads[2])
+    ]
+    start = time.process_time()
+    Reader().read(lines, END)
+    attempts(lines)
+    assert time.process_time() - start < 2

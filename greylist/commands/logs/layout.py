@@ -51,7 +51,7 @@ _ESCAPES = re.compile(rb"\x1b\[[\d;]*[A-Za-z]|^\xef\xbb\xbf|^\x1e")
 
 _COMPOSE = re.compile(rb"\S+ +\| ?")
 _RFC5424 = re.compile(
-    rb"(?:^|[\s>])1 (?P<time>\S+) \S+ (?P<program>\S+) \S+ \S+ "
+    rb"(?:.{0,200}?[\s>])?1 (?P<time>\S+) \S+ (?P<program>\S+) \S+ \S+ "
     rb'(?:-|(?:\[[^\s\]]+(?: [^\s=]+="(?:[^"\\]|\\.)*")*\])+)(?: (?:\xef\xbb\xbf)?(?P<text>.*))?$'
 )
 _BARE = re.compile(
@@ -65,7 +65,7 @@ _PROGRAM = re.compile(
 )
 _BEFORE = re.compile(_ADDED)
 
-_MESSAGE_KEYS = ("MESSAGE", "message", "msg", "log", "MSG", "text", "short_message")
+_MESSAGE_KEYS = ("MESSAGE", "message", "msg", "log", "line", "MSG", "text", "short_message")
 _PROGRAM_KEYS = (
     "SYSLOG_IDENTIFIER", "syslogtag", "programname", "program", "PROGRAM", "appname", "app-name",
     "app_name", "ident", "tag", "process", "_COMM",
@@ -86,6 +86,11 @@ def split(line: bytes) -> Parts | None:
     Args:
         line: without the end of the line.
     """
+    return _with_process(line) or _uncommon(line)
+
+
+def _with_process(line: bytes) -> Parts | None:
+    """Return the parts of a line that ends in ``program[process]: text``."""
     if common := COMMON.match(line):
         return common, common["program"], line[common.end() :]
     end = line.find(b"]: ")
@@ -96,7 +101,7 @@ def split(line: bytes) -> Parts | None:
             stamp = _STAMP.match(head) or _STAMP.search(head)
             if stamp:
                 return stamp, name, _said(line[end + 3 :])
-    return _uncommon(line)
+    return None
 
 
 def _said(text: bytes) -> bytes:
@@ -106,17 +111,20 @@ def _said(text: bytes) -> bytes:
 
 
 def _uncommon(line: bytes) -> Parts | None:
-    """Return the parts of a line that does not end in ``program[process]: text``."""
+    """Return the parts of a line in any other layout."""
     plain = _ESCAPES.sub(b"", line)
     if plain.startswith(b"data: {"):  # a server-sent event
         plain = plain[6:]
     if compose := _COMPOSE.match(plain):
         plain = plain[compose.end() :]
-    if plain != line:
-        return split(plain)
+    return (plain != line and _with_process(plain)) or _other(plain)
+
+
+def _other(line: bytes) -> Parts | None:
+    """Return the parts of a line of JSON, of RFC 5424, or without a process."""
     if line.startswith(b"{"):
         return _json(line)
-    if (standard := _RFC5424.search(line)) and (stamp := _STAMP.match(standard["time"])):
+    if (standard := _RFC5424.match(line)) and (stamp := _STAMP.match(standard["time"])):
         return stamp, standard["program"], _said(standard["text"] or b"")
     stamp = _STAMP.search(line[:400])
     return _without_process(stamp, line[stamp.end() :]) if stamp else None
