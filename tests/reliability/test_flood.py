@@ -48,7 +48,8 @@ def test_long_addresses_in_the_filter(house):
     assert process.ask(triplet(b"192.0.2.1", LONG, b"b@example.org")) == DEFER
     assert process.ask(triplet(b"192.0.2.9", LONG, b"b@example.org")) == PASS
     process.end()
-    assert set(house.entries()) == {old, key(b"192.0.2.1", LONG, b"b@example.org")}
+    triplets = {name for name in house.entries() if not name.startswith(b"/")}
+    assert triplets == {old, key(b"192.0.2.1", LONG, b"b@example.org")}
 
 
 def test_long_addresses_in_the_commands(house):
