@@ -1,7 +1,7 @@
 # Each target first installs what it lacks: system packages (as root or with sudo), and .venv,
 # of the Python that PYTHON=... names.
 
-.PHONY: demo test lint bench docs suffixes clean
+.PHONY: demo test lint bench torture docs suffixes clean
 
 demo:
 	@.ci/setup demo
@@ -21,6 +21,12 @@ lint:
 bench:
 	@.ci/setup bench
 	$(if $(filter 0,$(shell id -u)),,sudo) .venv/bin/python -m benchmarks $(BENCH)
+
+# Runs for hours, and writes its table into docs/reliability.md; TORTURE takes options, such as
+# "--part 0.01" for a hundredth of each size, and names of rows.
+torture:
+	@.ci/setup test
+	.venv/bin/python -m tests.reliability.torture $(TORTURE)
 
 # Writes anew what is made from the table of settings and the texts of --help.
 docs:

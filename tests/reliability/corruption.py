@@ -6,6 +6,7 @@ python -m tests.reliability.corruption [--cases 600] [--seed 1] [--case N]
 from __future__ import annotations
 
 import argparse
+import ast
 import fcntl
 import os
 import random
@@ -15,6 +16,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 from bsddb3 import db
 
@@ -251,6 +253,7 @@ def main() -> None:
 def run(seeds: range) -> int:
     """Run the cases, each in a process with a time limit; return the number of failures."""
     failures = 0
+    done_cases = []
     with tempfile.TemporaryDirectory() as name:
         model = Path(name) / "model"
         model.mkdir()
@@ -274,9 +277,28 @@ def run(seeds: range) -> int:
                 failed, text = 1, f"seed {seed}: timed out\n"
             failures += bool(failed)
             print("FAILED " if failed else "", text, end="", flush=True)
+            if not failed:
+                done_cases.append(ast.literal_eval(text))
         if failures:
             describe(model)
+    if done_cases:
+        print(summary(done_cases, failures), flush=True)
     return failures
+
+
+def summary(cases: list[dict[str, Any]], failures: int) -> dict[str, float]:
+    """Return the counts of all cases."""
+    return {
+        "mutations": len(cases) + failures,
+        "failed": failures,
+        "connections at most": max(case["tries"] for case in cases),
+        "seconds at most": round(max(case["seconds"] for case in cases), 1),
+        "set aside": sum(case["aside"] > 0 for case in cases),
+        "with all entries": sum(case["kept"] == ENTRIES for case in cases),
+        "fewest entries after local damage": min(
+            (case["kept"] for case in cases if case["how"] in LOCAL), default=ENTRIES
+        ),
+    }
 
 
 def describe(model: Path) -> None:

@@ -173,6 +173,8 @@ def run(
     kinds = [(scenario, durable) for scenario in scenarios for durable in (True, False)]
     for number, (scenario, durable) in enumerate(kinds):
         share = states // len(kinds) + (number < states % len(kinds))
+        if not share:
+            continue
         recording = record(scenario, durable, directory / f"{scenario}-{durable}")
         counts = results[scenario, durable] = Counter()
         for one in range(share):
@@ -212,8 +214,23 @@ def main() -> int:
     with tempfile.TemporaryDirectory(dir=scratch()) as name:
         results = run(options.states, options.seed, scenarios, Path(name), options.verbose)
     total = sum(results.values(), Counter())
-    print("in all", dict(total), flush=True)
+    print(summary(results), flush=True)
     return int(bool(total["failed"]))
+
+
+def summary(results: dict[tuple[str, bool], Counter[str]]) -> dict[str, int]:
+    """Return the counts of all scenarios; quarantine sets aside in each of its states."""
+    others = {kind: counts for kind, counts in results.items() if kind[0] != "quarantine"}
+    total = sum(results.values(), Counter())
+    return {
+        "states": total["states"] + total["failed"],
+        "failed": total["failed"],
+        "with torn sectors": total["torn"],
+        "sound databases set aside": sum(counts["set aside"] for counts in others.values()),
+        "entries looked for": total["entries"],
+        "lost, by torn sectors": total["lost"],
+        "older, by torn sectors": total["older"],
+    }
 
 
 if __name__ == "__main__":

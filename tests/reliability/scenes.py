@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import socket
 import subprocess
 import sys
 import time
@@ -58,26 +59,40 @@ class Stage:
         for number in range(BASE if os.path.exists(self.house.path) else 0):
             self.answers.append((0, key(number), True))
 
-    def filter(self) -> FilterProcess:
-        """Start a filter that is recorded."""
-        environment = {
+    @property
+    def environment(self) -> dict[str, str]:
+        """The variables with which a program is recorded."""
+        return {
             "LD_PRELOAD": str(self.library),
             "RECORD_LOG": str(self.log),
             "RECORD_ROOT": str(self.house.data),
         }
+
+    def program(self, *arguments: str) -> subprocess.Popen:
+        """Start a command that is recorded."""
+        command = [sys.executable, "-m", "greylist", "--config", self.house.config, *arguments]
+        environment = {**os.environ, **self.environment}
+        return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
+
+    def filter(self) -> FilterProcess:
+        """Start a filter that is recorded."""
         command = {"command": [sys.executable, "-c", SMALL_LOGS]} if self.small else {}
-        return self.house.filter(env=environment, **command)
+        return self.house.filter(env=self.environment, **command)
 
     def ask(self, process: FilterProcess, number: int, again: bool = False) -> None:
         """Ask a filter, and note its answer."""
-        self._show()
+        self.show()
         assert process.ask(request(number)), "no answer while recording"
+        self.note(number, again=again)
+
+    def note(self, number: int, again: bool = False) -> None:
+        """Note that a request has been answered."""
         self.answers.append((self._position(), key(number), again))
 
     def _position(self) -> int:
         return self.log.stat().st_size if self.log.exists() else 0
 
-    def _show(self) -> None:
+    def show(self) -> None:
         """Keep what stands in shared memory: the record, and now and then the cache."""
         self.count += 1
         files = [lock_path(self.house.path)]
@@ -91,7 +106,7 @@ class Stage:
     def end(self) -> Recording:
         """End the filters, and return what was recorded."""
         wait_for_repairs(self.house)
-        self._show()
+        self.show()
         self.house.close()
         recording = self.recording
         recording.read(self.log)
@@ -214,14 +229,7 @@ def purge(stage: Stage) -> None:
     stage.begin()
     process = stage.filter()
     stage.ask(process, 1000)
-    command = [sys.executable, "-m", "greylist", "--config", stage.house.config, "purge"]
-    environment = {
-        **os.environ,
-        "LD_PRELOAD": str(stage.library),
-        "RECORD_LOG": str(stage.log),
-        "RECORD_ROOT": str(stage.house.data),
-    }
-    subprocess.run(command, env=environment, check=True, capture_output=True)
+    assert stage.program("purge").wait() == 0
     for number in range(1001, 1020):
         stage.ask(process, number)
 
@@ -284,10 +292,47 @@ def takeover(stage: Stage) -> None:
         stage.ask(process, number, again=True)
 
 
+def serve(stage: Stage) -> None:
+    """Answer eight connections from one server, whose requests are stored together."""
+    fill(stage.house)
+    stage.begin()
+    path = str(stage.house.directory / "socket")
+    server = stage.program("serve", "--listen", f"unix:{path}")
+    connections = [_connect(path) for _ in range(8)]
+    for first in range(1000, 1120, 8):
+        stage.show()
+        for again in (False, True):
+            for number, connection in enumerate(connections, first):
+                connection.sendall(request(number))
+            for number, connection in enumerate(connections, first):
+                assert connection.recv(4096).endswith(b"\n\n")
+                stage.note(number, again=again)
+    for connection in connections:
+        connection.close()
+    server.terminate()
+    server.wait()
+
+
+def _connect(path: str) -> socket.socket:
+    end = time.monotonic() + LONGEST
+    while True:
+        connection = socket.socket(socket.AF_UNIX)
+        try:
+            connection.connect(path)
+        except OSError:
+            connection.close()
+            assert time.monotonic() < end, "the server does not listen"
+            time.sleep(0.02)
+        else:
+            return connection
+
+
 SCENARIOS = {
     one.__name__: one
-    for one in (creation, updates, checkpoint, rotation, purge, recovery, quarantine, takeover)
-}
+    for one in (
+        creation, updates, checkpoint, rotation, purge, recovery, quarantine, takeover, serve
+    )
+}  # fmt: skip
 
 
 def build_recorder(directory: Path) -> Path:

@@ -173,12 +173,13 @@ def main() -> int:
     parser.add_argument("--errors", action="store_true")
     options = parser.parse_args()
     run: Callable[[str, int], Counter[str]] = errors if options.errors else kills
-    failed = 0
+    total: Counter[str] = Counter(failed=0)
     for scenario in [options.scenario] if options.scenario else SCENARIOS:
         counts = run(scenario, options.every)
-        failed += counts["failed"]
+        total.update(counts)
         print(scenario, dict(counts), flush=True)
-    return failed
+    print(dict(total), flush=True)
+    return total["failed"]
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import time
 import pytest
 
 from greylist.store.berkeley.permissions import lock_path
+from tests.reliability.endless import fuzz, memory
 from tests.reliability.harness import ask_until_answered, key, request
 from tests.reliability.test_trouble import ON_STDERR, fatal
 
@@ -131,22 +132,11 @@ def test_clock(house, shift):
 
 
 def test_memory(house):
-    """A filter does not grow over its requests: a million in the long run."""
-    count = int(os.environ.get("GREYLIST_REQUESTS", "50000"))
-    process = house.filter()
+    """A filter does not grow over its requests: ten million in the long run."""
+    memory(house, 30_000)
 
-    def resident() -> int:
-        with open(f"/proc/{process.pid}/statm", "rb") as file:
-            return int(file.read().split()[5]) * 4096  # data and stack, not shared pages
 
-    batch = b"".join(request(number % 5000) for number in range(100))
-    sizes = []
-    for number in range(count // 100):
-        os.write(process.process.stdin.fileno(), batch)
-        wanted = 100 * len(DEFER)
-        while wanted > 0:
-            wanted -= len(os.read(process.process.stdout.fileno(), 65536))
-        if number % 50 == 49:
-            sizes.append(resident())
-    assert sizes[-1] - sizes[1] < 300_000, sizes
-    print(f"{count} requests: {sizes[1]} bytes after 10000, {sizes[-1]} at the end")
+def test_fuzzed_requests(house):
+    """Any bytes: an answer to each request in the frame, and a hang-up where there is none."""
+    counts = fuzz(house, 10_000, seed=1)
+    assert counts["out of the frame"] >= 4

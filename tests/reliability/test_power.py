@@ -18,7 +18,7 @@ pytestmark = [
 
 
 @pytest.mark.parametrize(
-    "scenario", ["creation", "updates", "rotation", "recovery", "quarantine", "takeover"]
+    "scenario", ["creation", "updates", "rotation", "recovery", "quarantine", "takeover", "serve"]
 )
 def test_power_cuts(scenario):
     """Whatever a power cut leaves on the disk: the next filter answers, and nothing is missing."""
