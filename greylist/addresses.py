@@ -44,8 +44,10 @@ def parse_address(text: bytes) -> tuple[int, int] | None:
 
 def is_private(number: int, bits: int) -> bool:
     """Return whether an address, as ``parse_address`` returns it, is private or local."""
-    networks = _PRIVATE_IPV4 if bits == 32 else _PRIVATE_IPV6
-    return any(number >> shift in starts for shift, starts in networks)
+    for shift, starts in _PRIVATE_IPV4 if bits == 32 else _PRIVATE_IPV6:
+        if number >> shift in starts:
+            return True
+    return False
 
 
 def is_private_text(text: bytes) -> bool:

@@ -43,13 +43,13 @@ _CUSTOMER_NUMBER = 5
 _HOSTERS = frozenset(
     b"1blu.de bestsrv.de bluehost.com choopa.net colocrossing.com contaboserver.net "
     b"dedicatedpanel.com goodsrv.de happysrv.de hostingww.com hostwindsdns.com hotsrv.de "
-    b"hstgr.cloud inmotionhosting.com kimsufi.com leaseweb.com linode.com linodeusercontent.com "
-    b"luckysrv.de megasrv.de nicesrv.de online-server.cloud onlinehome-server.com onlinehome- "
-    b"server.info ovh.ca ovh.net ovh.us poneytelecom.eu powersrv.de psychz.net quadranet.com "
-    b"quicksrv.de reliablesite.net secureserver.net server4you.de server4you.net "
-    b"serverprofi24.de startdedicated.com startdedicated.de startdedicated.net stratoserver.net "
-    b"supersrv.de time4vps.cloud ultrasrv.de unifiedlayer.com vultr.com vultrusercontent.com "
-    b"your-server.de yourvserver.net".split()
+    b"hstgr.cloud inmotionhosting.com kimsufi.com leaseweb.com linode.com "
+    b"linodeusercontent.com luckysrv.de megasrv.de nicesrv.de online-server.cloud "
+    b"onlinehome-server.com onlinehome-server.info ovh.ca ovh.net ovh.us poneytelecom.eu "
+    b"powersrv.de psychz.net quadranet.com quicksrv.de reliablesite.net secureserver.net "
+    b"server4you.de server4you.net serverprofi24.de startdedicated.com startdedicated.de "
+    b"startdedicated.net stratoserver.net supersrv.de time4vps.cloud ultrasrv.de "
+    b"unifiedlayer.com vultr.com vultrusercontent.com your-server.de yourvserver.net".split()
 )
 """Hosters whose customers' machines are named directly below the hoster's own domain."""
 

@@ -81,7 +81,9 @@ def is_expired(key: bytes, entry: Triplet, settings: Settings, now: int) -> bool
 
     One from a future clock has a negative age, and is kept: it heals when it is used.
     """
-    return now - entry.last_seen > _window(key, entry, settings)
+    age = now - (entry.atime or entry.ctime)
+    # Most are young, and the retry window is the shorter one (Settings.check).
+    return age > settings.retry_window and age > _window(key, entry, settings)
 
 
 def _window(key: bytes, entry: Triplet, settings: Settings) -> int:

@@ -80,7 +80,7 @@ SKEW = 300
 """Seconds by which the clocks of two hosts may differ. With more, a first attempt in the future is
 taken for new: under the default delay that makes nobody wait longer."""
 
-BOUNDARY = 60
+BOUNDARY = 30
 """Seconds before the end of the delay in which a deferred RCPT is remembered."""
 
 
@@ -244,9 +244,11 @@ class _Attempt(_Mail):
         for name in self.names:
             stored = client_key(name)
             found = self.entries.get(stored)
+            if found is None:
+                continue
             entry = self.counted(stored, found)
             # One that has expired counts as gone: not every store has purged it yet.
-            if found and entry:
+            if entry:
                 self.met += (name,)
                 if entry.count >= needed:
                     return self.used(stored, found, entry, "client AWL", self.clients())
@@ -339,7 +341,7 @@ class _Attempt(_Mail):
         waits = entry.passed is False and self.settings.mode != "learn"
         value = entry.pack()
         self.entries.put(
-            name, value, getattr(self.settings, "retry_window" if waits else "max_age")
+            name, value, self.settings.retry_window if waits else self.settings.max_age
         )
         return value
 
@@ -419,7 +421,7 @@ class _Attempt(_Mail):
 
     def is_farther(self, one: Triplet, other: Triplet) -> bool:
         """Return whether one triplet has passed, or began earlier, of which the other has not."""
-        return one.has_passed(self.settings.delay) or one.ctime < other.ctime
+        return one.ctime < other.ctime or one.has_passed(self.settings.delay)
 
     def judge(self, name: bytes, before: Triplet | None, *, alone: bool) -> Decision:
         """Return the decision on one more attempt for a triplet, and store it.
@@ -441,16 +443,18 @@ class _Attempt(_Mail):
         if not passed:
             reason = f"early-retry ({missing}s missing)" if before else "new"
             decision = self.deferred(reason, missing)
-            self.remember_deferral(missing)
+            if missing <= BOUNDARY:
+                self.remember_deferral()
         elif waits:
             self.credit()
             decision = Decision(self.header(age), "pass", f"triplet found, delay={age}")
         else:
             decision = Decision(PASS, "pass", "triplet found")
         decision.stored, decision.age = self.put(name, after), age
-        new_day = before is not None and before.last_seen // DAY != now // DAY
-        if name == self.key and self.domain and (alone if not passed else waits or new_day):
-            self.put(self.pool_key(), after)
+        if self.domain and name == self.key:
+            new_day = before is not None and before.last_seen // DAY != now // DAY
+            if (waits or new_day) if passed else alone:
+                self.put(self.pool_key(), after)
         return decision
 
     def waits(self, triplet: Triplet) -> bool:
@@ -477,10 +481,10 @@ class _Attempt(_Mail):
         name = instance_key(instance, self.recipient) if instance else b""
         return bool(name) and self.entries.get(name) is not None
 
-    def remember_deferral(self, missing: int) -> None:
-        """Note that this RCPT was deferred, if the delay may end while it is still asked about."""
+    def remember_deferral(self) -> None:
+        """Note that this RCPT was deferred: the delay may end while it is still asked about."""
         instance = self.request.get(b"instance")
-        if instance and missing <= BOUNDARY:
+        if instance:
             self.entries.put(instance_key(instance, self.recipient), b"%d" % self.now, DAY)
 
     def header(self, age: int) -> bytes:

@@ -22,10 +22,6 @@ PATH = os.path.join(os.path.dirname(__file__), "public_suffixes.txt")
 _HEAD = 8192
 """Bytes in which the file's rules begin."""
 
-_MOST_NAMES = 1024
-"""How many names are remembered, so that a busy client's is looked up once."""
-
-_known: dict[bytes, bytes] = {}
 _rules: dict[bytes, bytes] = {}
 _index: list[tuple[bytes, int]] = []
 
@@ -39,14 +35,9 @@ def organizational_domain(name: bytes) -> bytes:
     Raises:
         OSError: the list cannot be read.
     """
-    found = _known.get(name)
-    if found is None:
-        if len(_known) >= _MOST_NAMES:
-            _known.clear()
-        labels = name.split(b".")
-        size = 1 + _suffix(labels[::-1])
-        found = _known[name] = b".".join(labels[-size:]) if len(labels) >= size else b""
-    return found
+    labels = name.split(b".")
+    size = 1 + _suffix(labels[::-1])
+    return b".".join(labels[-size:]) if len(labels) >= size else b""
 
 
 def _suffix(labels: list[bytes]) -> int:

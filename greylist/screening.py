@@ -94,12 +94,19 @@ def is_listed(request: Request, lists: Sequence[Whitelist]) -> tuple[bytes, Line
     """
     found = None
     for subject, asked in subjects(request) if lists else ():
-        lines = (list.match(subject, asked) for list in lists)
-        line = next((line for line in lines if line is not None), None)
+        line = _first(lists, subject, asked)
         if line is None:
             return None
         found = subject, line
     return found
+
+
+def _first(lists: Sequence[Whitelist], subject: bytes, request: Request) -> Line | None:
+    for list in lists:
+        line = list.match(subject, request)
+        if line is not None:
+            return line
+    return None
 
 
 def _whitelisted(request: Request, whitelists: Sequence[Whitelist]) -> Decision | None:

@@ -27,6 +27,10 @@ POOL = b"/pool/"
 INSTANCE = b"/instance/"
 """How the keys of other entries begin; a triplet's never starts with a slash."""
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 _SLASH, _PERCENT, _TILDE = b"/%~"
 
 KEY_MAX = 84
@@ -232,11 +236,17 @@ def _digest(part: bytes) -> bytes:
     return _blake2(part, _DIGEST).hex().encode()
 
 
-def _blake2(text: bytes, size: int) -> bytes:
-    # Not by hashlib, which loads OpenSSL; late, as known mail of ordinary length needs none.
-    from _blake2 import blake2b
+_blake2b: Any = None
 
-    digest: bytes = blake2b(text, digest_size=size).digest()
+
+def _blake2(text: bytes, size: int) -> bytes:
+    global _blake2b  # noqa: PLW0603 - once, as a look for a module that is loaded costs as much
+    if _blake2b is None:
+        # Not by hashlib, which loads OpenSSL; late, as known mail of ordinary length needs none.
+        from _blake2 import blake2b
+
+        _blake2b = blake2b
+    digest: bytes = _blake2b(text, digest_size=size).digest()
     return digest
 
 

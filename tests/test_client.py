@@ -43,6 +43,8 @@ def client(name: bytes, address: bytes = b"192.0.2.7") -> dict[bytes, bytes]:
         (b"mail.vmi123456.contaboserver.net", b"vmi123456.contaboserver.net"),
         (b"zeus.contaboserver.net", b"zeus.contaboserver.net"),
         (b"contaboserver.net", b"contaboserver.net"),
+        (b"mail.s12345.onlinehome-server.info", b"s12345.onlinehome-server.info"),
+        (b"7.mo550.mail-out.ovh.net", b"mail-out.ovh.net"),
         (b"mail.example.org.", b"example.org"),
         (b"unknown", b""),
         (b"", b""),
