@@ -15,6 +15,9 @@ from conftest import DEFERRED, PASSED, SCRIPT, request
 from readable import as_root, can_be_root
 from server import Server, replies
 
+from greylist.serve import listen
+from greylist.settings import Settings
+
 BROKEN = b"request=nonsense\n\n"
 
 
@@ -350,3 +353,25 @@ def test_wrong_usage(place, arguments, words):
     )
     assert result.returncode in {1, 2}
     assert words in result.stderr
+
+
+@pytest.mark.root
+def test_root_does_nothing_through_a_link(tmp_path, monkeypatch):
+    """Whoever owns the socket's directory cannot have root open another file to him."""
+    secret, path = tmp_path / "secret", tmp_path / "socket"
+    secret.touch(0o600)
+    umask = os.umask
+
+    def swap(mask):
+        """Be the other user, who is quick: the mask is set back when the socket is there."""
+        if path.exists():
+            path.unlink()
+            path.symlink_to(secret)
+        return umask(mask)
+
+    monkeypatch.setattr(os, "umask", swap)
+    configuration = Settings()
+    configuration.set("listen_owner", "nobody")
+    listen._unix(str(path), configuration).close()
+    assert secret.stat().st_mode & 0o777 == 0o600
+    assert secret.stat().st_uid == 0

@@ -78,16 +78,16 @@ def _unix(path: str, settings: Settings) -> socket.socket:
     listener = socket.socket(socket.AF_UNIX)
     try:
         _clear(path)
-        # Nobody may connect before the mode is the wanted one.
-        before = os.umask(0o777)
+        user, group = _owner(settings)
+        # It has its mode from the start: whoever owns the directory could put a symbolic link in
+        # its place, and what root did to it by its name would be done to another's file.
+        before = os.umask(0o777 & ~settings.listen_mode)
         try:
             listener.bind(path)
         finally:
             os.umask(before)
-        user, group = _owner(settings)
         if user != -1 or group != -1:
-            os.chown(path, user, group)
-        os.chmod(path, settings.listen_mode)
+            os.chown(path, user, group, follow_symlinks=False)
     except OSError as error:
         listener.close()
         raise ListenError(f"unix:{path}: {error.strerror or error}") from error
