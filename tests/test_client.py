@@ -5,7 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from greylist.client import identify, is_machine_made, organization
+import greylist.client
+from greylist.client import identify, is_machine_made, organization, suspicious
+from greylist.screening import screen
 from greylist.settings import Settings
 
 
@@ -152,3 +154,78 @@ def test_any_bytes(name, address):
     settings.set("pool", "domain")
     assert identify(client(name, address), settings)
     assert b"/" not in organization(client(name, address))
+
+
+# Suspicious or not
+
+
+def sign(name=b"mx.example.com", helo=b"mx.example.com", address=b"192.0.2.7", **values):
+    settings = Settings()
+    settings.set("hostname", "Mail.example.org")
+    for setting, value in values.items():
+        settings.set(setting, value)
+    request = {b"client_address": address, b"client_name": name, b"recipient": b"b@Example.org"}
+    if helo is not None:
+        request[b"helo_name"] = helo
+    return suspicious(request, settings)
+
+
+@pytest.mark.parametrize(
+    ("name", "helo", "expected"),
+    [
+        (b"unknown", b"mx.example.com", "no verified name"),
+        (b"", b"mx.example.com", "no verified name"),
+        (b"dsl-12.example.com", b"mx.example.com", "a name made for a customer"),
+        (b"host-2-7.example.com", b"mx.example.com", "a name made for a customer"),
+        (b"mx.example.com", b"[192.0.2.7]", "an address as HELO name"),
+        (b"mx.example.com", b"[IPv6:2001:db8::1]", "an address as HELO name"),
+        (b"mx.example.com", b"192.0.2.7", "an address as HELO name"),
+        (b"mx.example.com", b"2001:db8::1", "an address as HELO name"),
+        (b"mx.example.com", b"localhost", "a HELO name without a dot"),
+        (b"mx.example.com", b"localhost.", "a HELO name without a dot"),
+        (b"mx.example.com", b"", "a HELO name without a dot"),
+        (b"mx.example.com", b"mail.example.ORG", "our name as HELO name"),
+        (b"mx.example.com", b"example.org.", "the recipient's domain as HELO name"),
+        (b"mx.example.com", b"web.example.org", "the recipient's domain as HELO name"),
+        (b"mx.example.com", b"badexample.org", ""),
+        (b"web.example.org", b"web.example.org", ""),
+        (b"mx.example.com", b"mx.example.com", ""),
+        (b"MX.Example.COM.", b"other.example.net", ""),
+        (b"mx.example.com", None, ""),
+    ],
+)
+def test_suspicious(name, helo, expected):
+    """Bots have no name, a customer's, or a HELO name that no server has."""
+    assert sign(name, helo) == expected
+
+
+@pytest.mark.parametrize(
+    ("setting", "name", "reason"),
+    [
+        ("all", b"mx.example.com", None),
+        ("suspicious", b"mx.example.com", "client not suspicious"),
+        ("suspicious", b"unknown", None),
+        ("suspicious", b"dyn-7.example.com", None),
+    ],
+)
+def test_greylist_clients(setting, name, reason):
+    """Only the suspicious are greylisted, if that is wanted; nobody else's mail is looked up."""
+    settings = Settings()
+    settings.set("greylist_clients", setting)
+    request = {
+        b"client_address": b"192.0.2.7",
+        b"client_name": name,
+        b"recipient": b"b@example.org",
+    }
+    decision = screen(request, settings, [])
+    assert (decision and decision.reason) == reason
+    if decision:
+        assert (decision.action, decision.verdict) == (b"dunno", "pass")
+
+
+def test_many_clients_are_no_growth():
+    """The domains of clients that were found out are not kept for ever."""
+    for number in range(3000):
+        name = b"mx%d.example%d.com" % (number, number)
+        assert organization(client(name)) == b"example%d.com" % number
+    assert len(greylist.client._organizations) <= 1000

@@ -162,6 +162,7 @@ FRESH = value(0, 0, 0)
         (value(400, 300, "001"), value(100, 0, 0), value(400, 100, "001")),
         (value(400, 0, 0), value(400, 0, 0), value(400, 0, 0)),
         (value(400, 50, 3), value(400, 50, 3), value(400, 50, 3)),
+        (value(400, 0, 0), value(400, 0, "00"), value(400, 0, "00")),
         (value(400, 300, "001"), value(400, 200, "002"), value(400, 200, "002")),
         # What has passed in either has passed.
         (value(400, 10, "02"), value(900, 600, "01"), value(900, 10, "02")),
@@ -195,6 +196,13 @@ def test_merge_of_credits(key):
     assert merge(key, live, value(120 * DAY, 90 * DAY, 9), NOW) == live
     assert merge(key, live, live, NOW) is None
     assert merge(key, b"rubbish", live, NOW) is None
+
+
+def test_two_waits_while_learning():
+    """Learning keeps what waits for longer, but it is no wait that a much later one ends."""
+    found = settings(mode="learn")
+    assert expiry.merge(KEY, LONE, FRESH, found, NOW) is None
+    assert expiry.merge(KEY, value(400, 0, "000"), value(400, 0, 0), found, NOW) is None
 
 
 def test_merge_without_another_version():

@@ -429,3 +429,14 @@ def test_an_expired_credit_counts_as_gone():
         assert decide(FIRST, entries, settings(), NOW).reason == "client AWL"
         stored.append([entries[network], entries.get(domain) == before.get(domain)])
     assert stored[0] == stored[1]
+
+
+def test_the_hint_without_replies_and_pool():
+    """Where nothing else can be asked for, the hint has no more."""
+    keys = list(hint(UNNAMED, settings()))
+    assert keys[:3] == [
+        client_key(b"203.0.113.0"),
+        sender_key(b"203.0.113.0", b"a@example.com"),
+        key(b"203.0.113.0", b"a@example.com", b"b@example.org"),
+    ]
+    assert not [name for name in keys if name.startswith((b"/reply/", b"/pool/"))]

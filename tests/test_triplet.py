@@ -15,6 +15,9 @@ from greylist.triplet import (
     clip,
     instance_key,
     key,
+    reply_key,
+    sender_key,
+    split_credit,
     split_key,
     stands_for,
     whole_key,
@@ -110,3 +113,31 @@ def test_tildes(part):
     clipped = clip(b"x" * 500, 40)
     assert split_key(key(b"192.0.2.0", clipped, b"b"))[1] != clipped
     assert not stands_for(part, part)
+
+
+@pytest.mark.parametrize(
+    ("name", "parts"),
+    [
+        (client_key(b"192.0.2.0"), (b"192.0.2.0", b"", b"")),
+        (sender_key(b"example.com", b"a/b@x"), (b"example.com", b"a/b@x", b"")),
+        (sender_key(b"192.0.2.0", b""), (b"192.0.2.0", b"", b"")),
+        (reply_key(b"A@x", b"B/c@y"), (b"", b"a@x", b"b/c@y")),
+    ],
+)
+def test_parts_of_a_credit(name, parts):
+    """The key of a credit tells whose it is."""
+    assert split_credit(name) == parts
+
+
+def test_no_credit():
+    """What is no key of a credit is a ValueError."""
+    with pytest.raises(ValueError, match=r"."):
+        split_credit(b"/sender/x")
+
+
+def test_triplets_are_values():
+    """Two with the same text are one, in a set as well; they show what they hold."""
+    one, other = Triplet(1, 2, 3, passed=True), Triplet(1, 2, 3)
+    assert len({one, other, Triplet(1, 2, 3, passed=True)}) == 2
+    assert repr(one) == "Triplet(1, 2, 3, True)"
+    assert one != b"1/2/03"
