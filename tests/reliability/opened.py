@@ -55,6 +55,7 @@ COMMANDS = {
     "stats --html": ["stats", "--html", "{output}"],
     "metrics --output": ["metrics", "--output", "{output}"],
     "replay": ["replay", "{log}"],
+    "whitelist": ["whitelist", "{log}"],
     "pass": ["pass", "nobody@example.com"],
     "forget": ["forget", "nobody@example.com"],
     "purge": ["purge"],
@@ -74,7 +75,13 @@ class Place:
         self.house.configure(whitelist_clients=directory / "clients", auto_whitelist=5)
         (directory / "nogreylist").write_text("^10\\.\n")
         (directory / "clients").write_text("example.net\n")
-        (directory / "mail.log").write_text("")
+        line = "Nov 25 10:00:00 mx postfix/smtpd[7]: NOQUEUE: reject: RCPT from "
+        line += (
+            "mail.example.com[192.0.2.1]: 450 4.2.0 <r@example.org>: Recipient address rejected: "
+        )
+        line += "Service is temporarily unavailable; from=<a@example.com> to=<r@example.org> "
+        line += "proto=ESMTP helo=<mail.example.com>\n"
+        (directory / "mail.log").write_text(line * 2)
         self.names = {
             "output": directory / "output" / "file",
             "log": directory / "mail.log",
