@@ -80,7 +80,7 @@ def scanned(store, count):
             return found
 
 
-@examples(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(before=CALLS, then=CALLS, count=st.integers(1, 7))
 def test_any_calls(store, before, then, count):
     """Whatever is called, the answers are those of a dictionary, in one transaction or many."""
@@ -104,7 +104,7 @@ def test_any_calls(store, before, then, count):
     assert dict(scanned(store, count)) == model
 
 
-@examples(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(before=CALLS, then=CALLS)
 def test_an_overlay_changes_nothing(before, then):
     """Over any entries, calls on an overlay have the answers of a store and leave the entries."""

@@ -5,13 +5,17 @@ from __future__ import annotations
 import os
 import threading
 import time
+from pathlib import Path
 
 import pytest
 from conftest import request
 from postfix_harness import Postfix
 from readable import NOBODY, as_root
+from server import Server
 from valkey_server import ValkeyServer
 
+from greylist.log import Log
+from greylist.store.valkey.outage import Outage
 from tests.shared import dialogues, kills
 from tests.shared.house import DEFERRED, DUNNO, Proxy, SharedHouse
 
@@ -128,3 +132,20 @@ def test_round_trips():
             assert proxy.trips - before == 1
         assert "reason=client AWL" in house.close()
         proxy.close()
+
+
+def test_one_process_for_all_connections(place):
+    """What greylist serve decides together costs two round trips; it lets mail through as well."""
+    with ValkeyServer() as server:
+        proxy = Proxy(server.port)
+        place.configure(database=proxy.url)
+        mail = b"".join(request(sender=f"s{number}@example.com") for number in range(50))
+        with Server(place) as serving:
+            assert serving.ask(mail, 50) == DEFERRED * 50
+            assert proxy.trips < 50
+            assert len(server.stored()) >= 50
+            server.kill()
+            assert serving.ask(request()) == DUNNO
+            assert serving.ask(mail, 50) == DUNNO * 50
+        proxy.close()
+        Path(Outage(proxy.url, Log())._path).unlink()

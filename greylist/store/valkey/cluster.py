@@ -36,8 +36,9 @@ SLOTS = 16384
 REDIRECTS = 5
 """How often a request follows keys that are on the move."""
 
-PAUSE = 0.02
-"""Seconds before a key is asked for again that is between two servers."""
+
+class Moving(Unavailable):
+    """Keys of a slot that is on the move are on two servers: they are asked for one by one."""
 
 
 class Node(SingleServer):
@@ -71,7 +72,10 @@ class Cluster:
         """Return the values of keys; those of one slot are of one moment."""
         values: dict[bytes, bytes | None] = {}
         for slot, names in _by_slot(keys).items():
-            found = self._at(slot, Node.read, names, deadline)
+            try:
+                found = self._at(slot, Node.read, names, deadline)
+            except Moving:
+                found = [self._at(slot, Node.read, [name], deadline)[0] for name in names]
             values.update(zip(names, found, strict=True))
         return [values[key] for key in keys]
 
@@ -84,7 +88,11 @@ class Cluster:
         # A slot where nothing is stored is compared first.
         parts.sort(key=lambda part: any(change[2] != ANY for change in part[1]))
         for slot, part in parts:
-            found = self._at(slot, Node.swap, part, deadline)
+            try:
+                found = self._at(slot, Node.swap, part, deadline)
+            except Moving:
+                each = (self._at(slot, Node.swap, [change], deadline) for change in part)
+                found = next((one for one in each if one is not None), None)
             if found is not None:
                 return self.read(list(by_key), deadline)
         return None
@@ -117,6 +125,7 @@ class Cluster:
         """Return what a method returns of the server that has a slot.
 
         Raises:
+            Moving: there is no server that has all keys.
             Unavailable: it has not answered, or the slot moves too often.
         """
         following = self._node(self._place(slot, deadline))
@@ -136,7 +145,7 @@ class Cluster:
                     following = self._node((host or self._address.hosts[0][0], int(port)))
                     asking = True
                 elif error.code == "TRYAGAIN":
-                    time.sleep(PAUSE)
+                    raise Moving(text) from error
                 else:
                     raise
             except Unavailable:
