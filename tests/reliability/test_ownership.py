@@ -148,7 +148,7 @@ def test_who_only_reads_takes_over_nothing(house, arguments):
     btree(house.path)
     before = everything(house.data)
     done = run(house, *arguments)
-    assert done.returncode
+    assert done.returncode in ({0, 1} if arguments == ["check"] else {3})
     assert b"has not been used by greylist yet" in done.stdout + done.stderr
     assert everything(house.data) == before
     assert ask_until_answered(house, request(1), 1)[0] == PASS

@@ -11,6 +11,7 @@ from greylist.commands.check.report import Finding
 from greylist.commands.session import kept
 from greylist.store import StoreError
 from greylist.store.berkeley.environment import Damaged
+from greylist.store.berkeley.ownership import UnclaimedError
 from greylist.store.berkeley.pages import check_file
 from greylist.store.berkeley.permissions import check, lock_path, user
 from greylist.store.berkeley.quarantine import copies
@@ -42,6 +43,9 @@ def _findings(settings: Settings, database: Maintenance) -> Findings:
     try:
         database.exists()
         check(path, load_all, adopt=False)
+    except UnclaimedError as error:
+        yield Finding("warning", "database", str(error), "Nothing to do.")
+        return
     except StoreError as error:
         text, _, remedy = str(error).partition("; mend it: ")
         if not os.path.exists(directory):

@@ -28,6 +28,10 @@ _KINDS = {
 _ELSEWHERE = "mend it: have database = name another file, or move this one away"
 
 
+class UnclaimedError(StoreError):
+    """The database may become ours, but by a request, and not by who only reads."""
+
+
 def claim(path: str, adopt: bool) -> None:
     """See that what is at the path, and what we would put beside it, is ours to use.
 
@@ -41,40 +45,40 @@ def claim(path: str, adopt: bool) -> None:
         StoreError: it is somebody else's; or it may become ours, but not now.
         OSError: it cannot be read.
     """
-    reason = _objection(path, adopt)
+    objection = _objection(path, adopt)
     # Looked at last: a filter that makes the database makes its environment first.
-    if reason and not _is_environment(home(path)):
-        raise StoreError(reason)
+    if objection and not _is_environment(home(path)):
+        raise objection
 
 
-def _objection(path: str, adopt: bool) -> str:
+def _objection(path: str, adopt: bool) -> StoreError | None:
     """Return why this is not to be touched if it has no environment of ours, or nothing."""
     for beside in (home(path), f"{path}.lock"):
         if _is_occupied(beside):
-            return f"{beside} is in the way, and was never greylist's; {_ELSEWHERE}"
+            return StoreError(f"{beside} is in the way, and was never greylist's; {_ELSEWHERE}")
     try:
         head, status = _read(path, META)
     except FileNotFoundError:
-        return ""
+        return None
     if _is_in_record(path, head, status.st_ino):
-        return ""
+        return None
     kind = _kind(head, status.st_size)
     if kind:
-        return f"{path} is {kind}, and was never greylist's; {_ELSEWHERE}"
+        return StoreError(f"{path} is {kind}, and was never greylist's; {_ELSEWHERE}")
     return _objection_to_btree(path, adopt)
 
 
-def _objection_to_btree(path: str, adopt: bool) -> str:
+def _objection_to_btree(path: str, adopt: bool) -> StoreError | None:
     directory = os.path.dirname(path)
     others = sorted(name for name in os.listdir(directory) if _is_part(name))
     if others:
-        return (
+        return StoreError(
             f"{path} belongs to a program that keeps its log in {directory} ({others[0]}); "
             f"mend it: have database = name another file, then: greylist import {path}"
         )
     if adopt:
-        return ""
-    return (
+        return None
+    return UnclaimedError(
         f"{path} has not been used by greylist yet (a backup, another host's, greylist.pl's): "
         "the first request takes it over, and so do greylist load and greylist import"
     )
