@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from struct import pack
 
 import pytest
@@ -41,3 +42,37 @@ def test_what_looks_like_a_page_in_a_region(house, region):
     assert ask_until_answered(house, request(1), 1) == (PASS, 1)
     assert not house.copies()
     assert {key(number) for number in [*range(100), *range(200, 250)]} <= set(house.entries())
+
+
+@pytest.mark.parametrize("between", [1, 300])
+def test_shared_memory_of_another_time(house, between):
+    """Where a snapshot was rolled back, what the log has counts, and not older shared memory."""
+    house.configure(durable="yes")
+    process = house.filter()
+    for number in range(100):
+        assert process.ask(request(number))
+    regions = [path for path in Path(home(house.path)).iterdir() if path.name.startswith("__db.")]
+    before = {path: path.read_bytes() for path in regions}
+    for number in range(100, 100 + between):
+        assert process.ask(request(number))
+    process.end()
+    assert house.recoveries() == 0
+    for path, data in before.items():
+        with path.open("r+b") as file:
+            file.write(data)
+    assert ask_until_answered(house, request(10_000), 1)[0]
+    assert house.recoveries() == 1
+    assert not house.copies()
+    assert {key(number) for number in [*range(100 + between), 10_000]} <= set(house.entries())
+    house.verify()
+
+
+def test_joining_is_no_recovery(house):
+    """Filters that come one after the other find shared memory as the last one left it."""
+    ask_until_answered(house, request(1), 1)
+    assert house.recoveries() == 0
+    for number in range(20):
+        process = house.filter()
+        assert process.ask(request(number))
+        process.kill() if number % 2 else process.end()
+    assert house.recoveries() == 0

@@ -7,6 +7,7 @@ transactional but has no lock subsystem: whoever calls in here holds our own loc
 from __future__ import annotations
 
 import os
+import sys
 
 from greylist.native import extension
 
@@ -94,6 +95,32 @@ def open_environment(path: str, durable: bool, recover: bool = False) -> Any:
         environment.set_flags(db.DB_TXN_WRITE_NOSYNC, 1)
     environment.open(home(path), flags, 0o600)
     return environment
+
+
+def is_behind_its_log(environment: Any, path: str) -> bool:
+    """Return whether the log on the disk goes on where shared memory has its end.
+
+    So it does when a snapshot of the file system was rolled back: its files are of one moment, but
+    those of shared memory have never been synced.
+
+    Raises:
+        db.DBError: it is shared memory that goes on where the log has its end.
+    """
+    end = environment.log_stat()
+    file = os.path.join(home(path), f"log.{end['cur_file']:010d}")
+    if os.path.lexists(f"{file[:-10]}{end['cur_file'] + 1:010d}"):
+        return True
+    cursor = environment.log_cursor()
+    last = cursor.last()
+    cursor.close()
+    try:
+        with open(file, "rb", buffering=0) as log:
+            header = os.pread(log.fileno(), 8, end["cur_offset"])
+    except FileNotFoundError:
+        return False
+    # Each record of the log begins with the offset of the one before, and its own length.
+    before, length = header[:4], header[4:]
+    return bool(last and any(length)) and before == last[0][1].to_bytes(4, sys.byteorder)
 
 
 def open_database(environment: Any, path: str, create: bool = False) -> Any:

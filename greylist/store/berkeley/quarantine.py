@@ -107,7 +107,10 @@ def copies(path: str) -> list[str]:
 
 
 def _is_copy(name: str) -> bool:
-    status = os.lstat(name)
+    try:
+        status = os.lstat(name)
+    except FileNotFoundError:
+        return False  # another process has just deleted it
     ours = stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid()
     return ours and os.path.isfile(os.path.join(name, _NOTE))
 

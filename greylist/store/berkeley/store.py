@@ -13,6 +13,7 @@ from greylist.store.berkeley.environment import (
     db,
     home,
     identity,
+    is_behind_its_log,
     never_freed,
     open_database,
     open_environment,
@@ -424,6 +425,8 @@ class BerkeleyStore:
         signal.alarm(WATCHDOG)
         try:
             self._environment = open_environment(self._path, self._durable)
+            if remedy == JOIN and is_behind_its_log(self._environment, self._path):
+                raise db.DBError(0, "shared memory is of another time than the log")
             database = open_database(self._environment, self._path)
             self._entries = _Entries(self._environment, database)
         finally:
