@@ -15,7 +15,8 @@ from greylist.protocol import RequestError, reply
 from greylist.screening import is_listed, screen
 from greylist.settings import SettingsError
 from greylist.store import StoreAway, opener
-from greylist.whitelist.whitelist import Whitelist, rule
+from greylist.whitelist.lines import rule
+from greylist.whitelist.matcher import Whitelist
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from greylist.protocol import Request
     from greylist.settings import Settings
     from greylist.store import Entries, Store
-    from greylist.whitelist.whitelist import Form
+    from greylist.whitelist.lines import Form
 
     Lists = dict[tuple[str, Form], Whitelist]
 

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
     from greylist.protocol import Request
     from greylist.settings import Settings
-    from greylist.whitelist.whitelist import Line, Whitelist
+    from greylist.whitelist.lines import Line
+    from greylist.whitelist.matcher import Whitelist
 
 _NO_DELIVERIES = (b"VRFY", b"ETRN")
 """Commands that Postfix asks about, but that deliver nothing (SMTPD_POLICY_README)."""

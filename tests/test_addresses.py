@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from greylist.addresses import Networks, is_private, network, parse_address, parse_network
-from greylist.whitelist.whitelist import Line
+from greylist.addresses import is_private, network, parse_address
+from greylist.whitelist.lines import Line
+from greylist.whitelist.networks import Networks, parse_network
 
 
 @pytest.mark.parametrize(

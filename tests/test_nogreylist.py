@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from greylist.client import organization
+from greylist.whitelist.lines import rule
+from greylist.whitelist.matcher import Patterns
 from greylist.whitelist.prefilter import required
-from greylist.whitelist.whitelist import Patterns, rule
 
 TEXT = (Path(__file__).parent.parent / "nogreylist.example").read_bytes()
 LINES = [line for line in TEXT.splitlines() if line.startswith(b"client_name=")]

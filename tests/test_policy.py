@@ -9,7 +9,7 @@ from greylist import policy
 from greylist.screening import screen
 from greylist.settings import Settings
 from greylist.triplet import Triplet
-from greylist.whitelist.whitelist import Line
+from greylist.whitelist.lines import Line
 
 NOW = 1_700_000_000
 REQUEST = {

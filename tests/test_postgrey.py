@@ -3,13 +3,17 @@ from __future__ import annotations
 import shutil
 import subprocess
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from greylist.screening import screen
 from greylist.settings import Settings
+from greylist.whitelist.matcher import Patterns, Whitelist
 from greylist.whitelist.postgrey import client_rule, recipient_rule
-from greylist.whitelist.whitelist import Line, Patterns, Whitelist
+
+if TYPE_CHECKING:
+    from greylist.whitelist.lines import Line
 
 
 def client(text: bytes, name: bytes = b"unknown", address: bytes = b"192.0.2.1") -> Line | None:

@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from greylist.whitelist.lines import Line
+from greylist.whitelist.matcher import Patterns
 from greylist.whitelist.prefilter import PATIENCE, Prefilter, required
 from greylist.whitelist.regex import Expressions
-from greylist.whitelist.whitelist import Line, Patterns
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,9 @@ from greylist.recipient import delivered, forms, is_placeless, unextended
 from greylist.screening import screen
 from greylist.settings import Settings
 from greylist.triplet import key
+from greylist.whitelist.lines import rule
+from greylist.whitelist.matcher import Patterns
 from greylist.whitelist.postgrey import recipient_rule
-from greylist.whitelist.whitelist import Patterns, rule
 
 EXAMPLE = Path(__file__).parent.parent / "nogreylist.example"
 

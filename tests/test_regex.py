@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from greylist.whitelist import regex
+from greylist.whitelist.lines import Line
+from greylist.whitelist.matcher import Patterns
 from greylist.whitelist.regex import Expressions
-from greylist.whitelist.whitelist import Line, Patterns
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from greylist.whitelist.whitelist import Patterns, Whitelist
+from greylist.whitelist.matcher import Patterns, Whitelist
 
 KEY = b"192.0.2.1/sender@example.com/recipient@example.org"
 

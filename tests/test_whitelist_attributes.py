@@ -4,7 +4,8 @@ import pytest
 
 from greylist.screening import screen
 from greylist.settings import Settings
-from greylist.whitelist.whitelist import ATTRIBUTES, Line, Patterns, Whitelist
+from greylist.whitelist.lines import ATTRIBUTES, Line
+from greylist.whitelist.matcher import Patterns, Whitelist
 
 
 def request(**attributes: bytes) -> dict[bytes, bytes]:

@@ -21,7 +21,7 @@ from greylist.commands.logs.pasted import Pasted, attempts
 from greylist.commands.session import kept, to_person
 from greylist.protocol import RequestError, read_requests
 from greylist.store.memory import MemoryStore, Overlay
-from greylist.whitelist.whitelist import Line
+from greylist.whitelist.lines import Line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from greylist.whitelist.lines import rule
 from greylist.whitelist.postgrey import client_rule, recipient_rule
-from greylist.whitelist.whitelist import rule
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from greylist.settings import Settings
-    from greylist.whitelist.whitelist import Form
+    from greylist.whitelist.lines import Form
 
 _FORMS: tuple[tuple[str, Form], ...] = (
     ("never_trust", rule),

@@ -13,7 +13,7 @@ from greylist.commands.lists import lists
 from greylist.commands.logs.attempts import mynetworks_option, read_mail
 from greylist.commands.session import kept
 from greylist.screening import subjects
-from greylist.whitelist.whitelist import Patterns
+from greylist.whitelist.matcher import Patterns
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from greylist.commands.logs.attempts import Mail
     from greylist.commands.logs.maillog import Attempt
     from greylist.settings import Settings
-    from greylist.whitelist.whitelist import Form
+    from greylist.whitelist.lines import Form
 
     Values = dict[bytes, tuple[int, int]]
 

@@ -6,8 +6,8 @@ for ``client_address``, a network. A ``#`` starts a comment wherever it stands.
 
 from __future__ import annotations
 
+from greylist.whitelist.lines import rule
 from greylist.whitelist.regex import escape
-from greylist.whitelist.whitelist import rule
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

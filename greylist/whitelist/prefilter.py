@@ -10,8 +10,8 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from greylist.whitelist.lines import Line
     from greylist.whitelist.regex import Expressions
-    from greylist.whitelist.whitelist import Line
 
 PATIENCE = 1000
 """Subjects after which RE2 is loaded all the same: it looks at one in a third of the time (0.5 µs),

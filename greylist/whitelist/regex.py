@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     import re
     from typing import Any
 
-    from greylist.whitelist.whitelist import Line
+    from greylist.whitelist.lines import Line
 
 re2 = extension("re2", "_re2")
 

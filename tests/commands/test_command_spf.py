@@ -19,8 +19,8 @@ from commands.mailhost import SCRIPT
 from greylist.cli import cli
 from greylist.commands.spf.networks import SpfError
 from greylist.commands.spf.record import parse
+from greylist.whitelist.matcher import Patterns
 from greylist.whitelist.postgrey import client_rule
-from greylist.whitelist.whitelist import Patterns
 
 
 @pytest.fixture

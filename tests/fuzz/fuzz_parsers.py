@@ -19,7 +19,7 @@ with atheris.instrument_imports(include=["greylist"]):
     from greylist.store.berkeley.record import Record
     from greylist.store.berkeley.salvage import scan
     from greylist.triplet import Triplet
-    from greylist.whitelist.whitelist import Patterns
+    from greylist.whitelist.matcher import Patterns
 
 FILE = tempfile.NamedTemporaryFile()  # noqa: SIM115 - lives as long as the process
 

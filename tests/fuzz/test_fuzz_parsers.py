@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from greylist.settings import SETTINGS, Settings, SettingsError, load, parse_time
 from greylist.store.berkeley.record import SIZE, Record
 from greylist.triplet import Triplet, key, split_key
-from greylist.whitelist.whitelist import Patterns
+from greylist.whitelist.matcher import Patterns
 
 NAMES = st.sampled_from([setting.name for setting in SETTINGS]) | st.text(max_size=20)
 LINES = st.tuples(NAMES, st.sampled_from(["=", " = ", ""]), st.text(max_size=40)).map("".join)

@@ -11,13 +11,14 @@ from greylist.commands import output
 from greylist.commands.check.report import Finding
 from greylist.commands.lists import lists
 from greylist.commands.session import kept
+from greylist.whitelist.lines import Line
+from greylist.whitelist.matcher import Patterns
 from greylist.whitelist.regex import Expressions
-from greylist.whitelist.whitelist import Line, Patterns
 
 if TYPE_CHECKING:
     from greylist.commands.check.report import Findings
     from greylist.settings import Settings
-    from greylist.whitelist.whitelist import Form
+    from greylist.whitelist.lines import Form
 
 _ANYTHING = (b"", b"192.0.2.1/a@example.com/b@example.org", b"2001:db8::1//c@example.net")
 """Subjects that no honest line has in common."""

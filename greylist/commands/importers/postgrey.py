@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from greylist.addresses import parse_address, parse_network
+from greylist.addresses import parse_address
 from greylist.commands.importers.rows import (
     PASSED,
     Row,
@@ -24,6 +24,7 @@ from greylist.commands.importers.rows import (
     unmask,
 )
 from greylist.triplet import Triplet
+from greylist.whitelist.networks import parse_network
 
 if TYPE_CHECKING:
     from greylist.settings import Settings

@@ -7,7 +7,8 @@ import shutil
 import subprocess
 from typing import TYPE_CHECKING
 
-from greylist.addresses import parse_address, parse_network
+from greylist.addresses import parse_address
+from greylist.whitelist.networks import parse_network
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -1,18 +1,13 @@
-"""The ``nogreylist`` file, and postgrey's: who is never greylisted.
+"""The lists of who is never, or only, greylisted: their files, and how they are matched.
 
-One regular expression a line, matched without anchors and ignoring case against
-``client_address/sender/recipient``. A ``#`` in column 1 starts a comment; blank lines are
-nothing. An empty or missing file whitelists nobody (in the original, everybody).
-
-A line may name the attribute that it is about: ``client_name=REGEX``, ``sender=REGEX`` and so
-on for all of ATTRIBUTES, and ``client_address=NETWORK``. Names that Postfix could not verify
-match no ``client_name=``.
+An empty or missing file whitelists nobody (in the original, everybody).
 """
 
 from __future__ import annotations
 
-from greylist.addresses import Networks
 from greylist.watched_file import File
+from greylist.whitelist.lines import Line, rule
+from greylist.whitelist.networks import Networks
 from greylist.whitelist.prefilter import Prefilter
 
 TYPE_CHECKING = False
@@ -20,52 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from greylist.protocol import Request
-
-    Rule = tuple[bytes, bytes]
-    Form = Callable[[bytes], Rule | None]
-
-ATTRIBUTES = frozenset(
-    b"protocol_state protocol_name helo_name queue_id sender recipient recipient_count "
-    b"client_address client_name reverse_client_name instance sasl_method sasl_username "
-    b"sasl_sender size ccert_subject ccert_issuer ccert_fingerprint encryption_protocol "
-    b"encryption_cipher encryption_keysize etrn_domain stress ccert_pubkey_fingerprint "
-    b"client_port policy_context server_address server_port compatibility_level "
-    b"mail_version".split()
-)
-"""What a line can name (Postfix, SMTPD_POLICY_README, up to 3.8)."""
-
-
-class Line(bytes):
-    """A line as it stands in a file.
-
-    Attributes:
-        number: the line's number, from 1.
-        attribute: the attribute it is about; empty for a line of the original's form.
-        path: the file, empty when there is none.
-    """
-
-    number: int = 0
-    attribute: bytes = b""
-    path: str = ""
-
-
-def rule(line: bytes) -> Rule | None:
-    """Return the attribute and pattern of a line of ``nogreylist``, or nothing.
-
-    Raises:
-        ValueError: an attribute is named, and nothing about it that could match.
-    """
-    pattern = line.rstrip()
-    if not pattern or pattern.startswith(b"#"):
-        return None
-    name, equals, value = pattern.partition(b"=")
-    if not equals or name.strip() not in ATTRIBUTES:
-        return b"", pattern
-    if not value:
-        raise ValueError("matches everybody")
-    if name != name.strip() or value != value.strip():
-        raise ValueError("white space beside the equals sign")
-    return name, value
+    from greylist.whitelist.lines import Form
 
 
 class Patterns:
