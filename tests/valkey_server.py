@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from postfix_harness import free_port
 
-from greylist.store.valkey.connection import Connection, Refused, Secrets, Unavailable
+from greylist.store.valkey.connection import Connection, Secrets
+from greylist.store.valkey.errors import Refused, Unavailable
 from greylist.store.valkey.url import parse
 
 if TYPE_CHECKING:

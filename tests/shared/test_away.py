@@ -13,7 +13,7 @@ import pytest
 from conftest import request
 from valkey_server import ValkeyServer
 
-from greylist.store.valkey.connection import Unavailable
+from greylist.store.valkey.errors import Unavailable
 from greylist.store.valkey.outage import LOG_EVERY
 from tests.shared.house import DEFERRED, DUNNO, Proxy, SharedHouse, logged
 

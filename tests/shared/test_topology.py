@@ -16,7 +16,7 @@ from postfix_harness import free_port
 from valkey_server import PROGRAM, ValkeyCluster, ValkeyServer
 
 from greylist.store.valkey.cluster import Node, slot_of
-from greylist.store.valkey.connection import Unavailable
+from greylist.store.valkey.errors import Unavailable
 from tests.shared.house import DEFERRED, DUNNO, SharedHouse, logged
 
 DOCS = Path(__file__).parents[2] / "docs" / "several-mail-exchangers.md"

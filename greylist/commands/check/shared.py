@@ -11,7 +11,7 @@ from greylist.commands import output
 from greylist.commands.check.census import Census
 from greylist.commands.check.report import Finding
 from greylist.store import StoreError
-from greylist.store.valkey.connection import Refused, Unavailable
+from greylist.store.valkey.errors import Refused, Unavailable
 from greylist.store.valkey.inspection import inspect
 from greylist.store.valkey.maintenance import PATIENCE
 from greylist.store.valkey.store import DEADLINE, reach

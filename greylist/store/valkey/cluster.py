@@ -13,7 +13,7 @@ from __future__ import annotations
 import time
 from binascii import crc_hqx
 
-from greylist.store.valkey.connection import Refused, Unavailable
+from greylist.store.valkey.errors import Refused, Unavailable
 from greylist.store.valkey.sentinel import SHARE
 from greylist.store.valkey.server import ANY, PREFIX, SingleServer
 

@@ -11,10 +11,12 @@ import _socket
 import time
 
 from greylist.native import extension
+from greylist.store.valkey.errors import Cut, Refused, Unavailable, left, reason
+from greylist.store.valkey.resolver import resolve
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Sequence
     from socket import socket
     from typing import Any
 
@@ -27,26 +29,6 @@ _READ = 65536
 
 REDISCOVER = ("READONLY", "MASTERDOWN", "LOADING")
 """How errors begin of a server that is not the master, or not yet."""
-
-
-class Unavailable(Exception):
-    """The server cannot be used now; the text says why."""
-
-
-class _Cut(Unavailable):
-    """The connection broke."""
-
-
-class Refused(Unavailable):
-    """The server answered with an error.
-
-    Attributes:
-        code: the first word of the error.
-    """
-
-    def __init__(self, text: str) -> None:
-        super().__init__(text)
-        self.code = text.partition(" ")[0]
 
 
 class Secrets:
@@ -102,7 +84,7 @@ class Connection:
         used = self._socket is not None
         try:
             return self._ask(commands, deadline)
-        except _Cut:
+        except Cut:
             if not used:
                 raise
             # It hung up, or was started again, since the last request. What it may have stored
@@ -165,14 +147,14 @@ class Connection:
         if address.kind == "unix":
             return _connected(_socket.AF_UNIX, address.path, deadline)
         host, port = self._find(deadline) if self._find else address.hosts[0]
-        error: Unavailable = _Cut(f"{host}: no address")
-        found = _resolve(host, port, deadline)
+        error: Unavailable = Cut(f"{host}: no address")
+        found = resolve(host, port, deadline)
         for number, (family, place) in enumerate(found):
             now = time.monotonic()
             try:
                 plain = _connected(family, place, now + (deadline - now) / (len(found) - number))
                 return self._secured(plain, host, deadline) if address.tls else plain
-            except _Cut as failure:
+            except Cut as failure:
                 error = failure
         raise error
 
@@ -180,14 +162,14 @@ class Connection:
         from greylist.store.valkey.tls import secured  # ssl takes longer than all else together
 
         try:
-            return secured(plain, host, self._secrets, _left(deadline))
+            return secured(plain, host, self._secrets, left(deadline))
         except OSError as error:
             plain.close()
-            raise _Cut(_reason(error)) from error
+            raise Cut(reason(error)) from error
 
     def _send(self, data: bytes, deadline: float) -> None:
         try:
-            self._socket.settimeout(_left(deadline))
+            self._socket.settimeout(left(deadline))
             self._socket.sendall(data)
         except OSError as error:
             raise _broken(error) from error
@@ -196,10 +178,10 @@ class Connection:
         reader = self._reader
         try:
             while (reply := reader.gets()) is False:
-                self._socket.settimeout(_left(deadline))
+                self._socket.settimeout(left(deadline))
                 data = self._socket.recv(_READ)
                 if not data:
-                    raise _Cut("the server hung up")
+                    raise Cut("the server hung up")
                 reader.feed(data)
         except OSError as error:
             raise _broken(error) from error
@@ -226,63 +208,17 @@ def read_password(path: str) -> str:
 def _connected(family: int, place: Any, deadline: float) -> socket:
     plain = _socket.socket(family, _socket.SOCK_STREAM)
     try:
-        plain.settimeout(_left(deadline))
+        plain.settimeout(left(deadline))
         plain.connect(place)
         if family != _socket.AF_UNIX:
             plain.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, 1)
     except OSError as error:
         plain.close()
-        raise _Cut(_reason(error)) from error
+        raise Cut(reason(error)) from error
     return plain  # type: ignore[return-value]  # what the class in socket.py is made of
-
-
-def _resolve(host: str, port: int, deadline: float) -> list[tuple[int, Any]]:
-    """Return the families and addresses of a host; a resolver that hangs is not waited for.
-
-    Raises:
-        Unavailable: it has none, or they were not found in time.
-    """
-    name = host.encode()  # a text would load the codec of international names
-    try:
-        return _look_up(name, port, _socket.AI_NUMERICHOST)
-    except OSError:
-        pass
-    import _thread
-
-    found: list[list[tuple[int, Any]] | OSError] = []
-    done = _thread.allocate_lock()
-    done.acquire()
-
-    def look() -> None:
-        try:
-            found.append(_look_up(name, port, 0))
-        except OSError as error:
-            found.append(error)
-        done.release()
-
-    _thread.start_new_thread(look, ())
-    if not done.acquire(timeout=_left(deadline)):
-        raise Unavailable(f"{host}: no answer from the resolver")
-    if isinstance(found[0], OSError):
-        raise Unavailable(f"{host}: {_reason(found[0])}")
-    return found[0]
-
-
-def _look_up(name: bytes, port: int, flags: int) -> list[tuple[int, Any]]:
-    found: Iterable[Any] = _socket.getaddrinfo(name, port, 0, _socket.SOCK_STREAM, 0, flags)
-    return [(family, place) for family, _, _, _, place in found]
-
-
-def _left(deadline: float) -> float:
-    """Return the seconds that are left; never 0, which would mean without any wait."""
-    return max(deadline - time.monotonic(), 0.001)
 
 
 def _broken(error: OSError) -> Unavailable:
     # No second try after a time-out: there is no time left for one.
     late = isinstance(error, TimeoutError)
-    return Unavailable("no answer in time") if late else _Cut(_reason(error))
-
-
-def _reason(error: OSError) -> str:
-    return "no answer in time" if isinstance(error, TimeoutError) else error.strerror or str(error)
+    return Unavailable("no answer in time") if late else Cut(reason(error))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
-from greylist.store.valkey.connection import Refused
+from greylist.store.valkey.errors import Refused
 
 if TYPE_CHECKING:
     from collections.abc import Callable

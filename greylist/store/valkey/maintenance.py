@@ -7,7 +7,7 @@ from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 from greylist.store import StoreError
-from greylist.store.valkey.connection import Unavailable
+from greylist.store.valkey.errors import Unavailable
 from greylist.store.valkey.inspection import inspect
 from greylist.store.valkey.store import ValkeyStore, reach
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 
-from greylist.store.valkey.connection import Connection, Refused, Secrets, Unavailable
+from greylist.store.valkey.connection import Connection, Secrets
+from greylist.store.valkey.errors import Refused, Unavailable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from greylist.store.valkey.connection import REDISCOVER, Connection, Refused
+from greylist.store.valkey.connection import REDISCOVER, Connection
+from greylist.store.valkey.errors import Refused
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
