@@ -141,3 +141,10 @@ def test_same_as_the_original(data):
 def test_reply():
     """A reply is one attribute and exactly one empty line."""
     assert reply(b"dunno") == b"action=dunno\n\n"
+
+
+def test_the_limit_is_of_each_request():
+    """A request may have all its lines, however many there were in those before it."""
+    data = b"a=b\n\n" + b"a=b\n" * ATTRIBUTE_LIMIT + b"\n"
+    pieces = iter([data * 2])
+    assert len(list(read_requests(lambda: next(pieces, b""), bytes))) == 4
