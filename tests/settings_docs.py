@@ -1,6 +1,6 @@
 """What is written of the settings: made from their table, and from the command line's options.
 
-Run it to write README.md's table and greylist.cf.example anew.
+Run it to write the tables in README.md and docs/, and greylist.cf.example, anew.
 """
 
 from __future__ import annotations
@@ -13,11 +13,13 @@ from greylist.cli import cli
 from greylist.settings import DEFAULT_PATH, SETTINGS
 
 ROOT = Path(__file__).parent.parent
-README = ROOT / "README.md"
+PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 EXAMPLE = ROOT / "greylist.cf.example"
 
-TABLE = re.compile(r"(?<=<!-- settings -->\n).*?(?=<!-- end of settings -->)", re.DOTALL)
-"""Where README.md holds the table."""
+TABLE = re.compile(
+    r"(<!-- settings(?:: (?P<names>[\w ,]+))? -->\n).*?(?=<!-- end of settings -->)", re.DOTALL
+)
+"""Where a page holds a table: of the named settings, or of all."""
 
 _HEAD = f"""\
 # The settings of greylist: {DEFAULT_PATH}.
@@ -27,16 +29,30 @@ _HEAD = f"""\
 """
 
 
-def table() -> str:
-    """Return the settings as a Markdown table."""
-    options = {parameter.name: parameter for parameter in cli.params}
-    lines = ["| setting | default | option | meaning |", "| --- | --- | --- | --- |"]
-    for setting in SETTINGS:
-        option = options[setting.name]
-        names = ", ".join(f"`{name}`" for name in (*option.opts, *option.secondary_opts))
-        meaning = setting.help.replace("|", "\\|")
-        lines.append(f"| `{setting.name}` | `{setting.default}` | {names} | {meaning} |")
+def table(names: str | None) -> str:
+    """Return settings as a Markdown table: the named ones, or all, with their options."""
+    wanted = names.split(", ") if names else [setting.name for setting in SETTINGS]
+    by_name = {setting.name: setting for setting in SETTINGS}
+    columns = ["setting", "default", *([] if names else ["option"]), "meaning"]
+    lines = [f"| {' | '.join(columns)} |", f"| {' | '.join('---' for _ in columns)} |"]
+    for name in wanted:
+        setting = by_name[name]
+        cells = [f"`{name}`", f"`{setting.default}`" if setting.default else ""]
+        if not names:
+            cells.append(_options(name))
+        cells.append(setting.help.replace("|", "\\|"))
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
+
+
+def _options(name: str) -> str:
+    option = next(parameter for parameter in cli.params if parameter.name == name)
+    return ", ".join(f"`{text}`" for text in (*option.opts, *option.secondary_opts))
+
+
+def page(text: str) -> str:
+    """Return a page with its tables made anew."""
+    return TABLE.sub(lambda match: match[1] + table(match["names"]), text)
 
 
 def example() -> str:
@@ -51,5 +67,6 @@ def example() -> str:
 
 
 if __name__ == "__main__":
-    README.write_text(TABLE.sub(lambda _: table(), README.read_text()))
+    for path in PAGES:
+        path.write_text(page(path.read_text()))
     EXAMPLE.write_text(example())

@@ -6,20 +6,29 @@ import os
 import re
 import subprocess
 import sysconfig
+from typing import TYPE_CHECKING
 
 import pytest
 import settings_docs
 from postfix_harness import POLICY
-from settings_docs import EXAMPLE, README, ROOT, TABLE
+from settings_docs import EXAMPLE, PAGES, ROOT
 
 from greylist import settings
 from greylist.cli import cli
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
 PATH = f"{sysconfig.get_path('scripts')}:{os.environ['PATH']}"
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```$", README.read_text(), re.DOTALL | re.MULTILINE)
+README, COMMANDS, INSTALLING = (
+    ROOT / name for name in ("README.md", "docs/commands.md", "docs/installing.md")
+)
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", page.read_text(), re.DOTALL | re.MULTILINE)
 
 
 def options(command, name: str = "") -> list[str]:
@@ -35,15 +44,27 @@ def options(command, name: str = "") -> list[str]:
     return found
 
 
-def test_readme_shows_the_settings():
-    """README's table is that of the program (make docs writes it)."""
-    assert TABLE.findall(README.read_text()) == [settings_docs.table()]
+@pytest.mark.parametrize("page", PAGES, ids=[page.name for page in PAGES])
+def test_pages_show_the_settings(page):
+    """The tables of settings are those of the program (make docs writes them)."""
+    assert page.read_text() == settings_docs.page(page.read_text())
+
+
+def test_all_settings_have_a_page():
+    """docs/settings.md has all settings, and README the few that people change."""
+    assert "<!-- settings -->\n" in (ROOT / "docs" / "settings.md").read_text()
+    assert "<!-- settings: " in README.read_text()
+
+
+def test_readme_is_short():
+    """README has no more than a newcomer reads; the rest is in docs."""
+    assert len(README.read_text().splitlines()) <= 200
 
 
 @pytest.mark.parametrize("option", options(cli))
-def test_readme_names_every_option(option):
-    """Every option of every command occurs in README, and every command by its name."""
-    text = README.read_text()
+def test_pages_name_every_option(option):
+    """Every option of every command occurs in the pages, and every command by its name."""
+    text = "\n".join(page.read_text() for page in PAGES)
     command, _, name = option.rpartition(" ")
     assert re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", text)
     assert f"greylist {command}".rstrip() in text
@@ -64,9 +85,9 @@ def test_example_of_the_settings_loads(tmp_path, pattern):
         assert getattr(loaded, setting.name) == getattr(defaults, setting.name)
 
 
-def test_readme_by_hand(tmp_path):
-    """What README shows of the work by hand is what happens."""
-    block = blocks("console")[0]  # the others: commands/test_readme_commands.py
+def test_by_hand(tmp_path):
+    """What is shown of the work by hand is what happens."""
+    block = next(block for block in blocks(COMMANDS, "console") if block.startswith("$ mkdir "))
     parts = re.split(r"(?m)^\$ (.*)\n", block)[1:]
     commands, outputs = parts[::2], parts[1::2]
     show = "} >out 2>err; cat err out; echo -n @@@\n"
@@ -85,15 +106,50 @@ def test_readme_by_hand(tmp_path):
     assert dict(zip(commands, result.stdout.split("@@@")[:-1], strict=True)) == shown
 
 
-def test_readme_restriction():
-    """The restriction that README shows is the one that is tested with Postfix."""
-    assert f"    {POLICY}\n" in README.read_text()
+@pytest.mark.parametrize("page", [README, INSTALLING], ids=["README", "installing"])
+def test_restriction(page):
+    """The restriction that is shown is the one that is tested with Postfix."""
+    assert f"    {POLICY}\n" in page.read_text()
 
 
-def test_readme_shell_is_shell():
-    """The blocks of shell in README are complete commands."""
-    for block in blocks("sh"):
-        subprocess.run(["sh", "-n", "-c", block], check=True)
+def test_shell_is_shell():
+    """The blocks of shell are complete commands."""
+    for page in PAGES:
+        for block in blocks(page, "sh"):
+            subprocess.run(["sh", "-n", "-c", block], check=True)
+
+
+LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+FENCED = re.compile(r"^```.*?^```$", re.DOTALL | re.MULTILINE)
+
+
+def anchors(page: Path) -> set[str]:
+    """Return the names that a page's headings get on a forge: lower case, hyphens for spaces."""
+    headings = re.findall(r"(?m)^#+ (.+)$", FENCED.sub("", page.read_text()))
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def links():
+    """Yield the links within the repository, each with the page that has it."""
+    for page in (*PAGES, ROOT / "CHANGELOG.md", *(ROOT / "benchmarks").glob("*.md")):
+        for target in LINK.findall(FENCED.sub("", page.read_text())):
+            if "://" not in target:
+                yield pytest.param(page, target, id=f"{page.name}-{target}")
+
+
+@pytest.mark.parametrize(("page", "target"), list(links()))
+def test_links_resolve(page, target):
+    """Every link leads to a file, and to a heading of it."""
+    name, _, anchor = target.partition("#")
+    path = page.parent / name if name else page
+    assert path.exists()
+    assert not anchor or anchor in anchors(path)
+
+
+def test_every_page_is_linked():
+    """Who starts at README finds every page."""
+    named = {target.partition("#")[0] for target in LINK.findall(README.read_text())}
+    assert {f"docs/{page.name}" for page in PAGES if page != README} <= named
 
 
 def test_demo():

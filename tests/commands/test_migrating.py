@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
 import time
 from contextlib import closing
@@ -12,9 +11,8 @@ import pytest
 from . import peers
 from .mailhost import Host, place
 from .test_import_forms import MILTER, NOW
-from .test_readme_commands import BLOCK, ROOT, plain, run
+from .test_readme_commands import plain, run, shown
 
-PAGE = os.path.join(ROOT, "docs", "migrating.md")
 OPTIONS = """\
 POSTGREY_OPTS="--inet=10023 --delay=60 --auto-whitelist-clients=8 --group=postgrey"
 POSTGREY_TEXT="Please try again in %s seconds"
@@ -109,8 +107,7 @@ def sqlgrey(path, now):
 
 def test_the_page_shows_what_import_prints(left):
     """Each block is run in turn on one host, and prints what is shown."""
-    with open(PAGE, encoding="utf-8") as file:
-        blocks = [block.partition("\n") for block in BLOCK.findall(file.read())]
-    assert len(blocks) > 6
-    for command, _, shown in blocks:
-        assert (command, plain(run(*left, command))) == (command, plain(shown))
+    examples = shown("docs/migrating.md")
+    assert len(examples) > 6
+    for command, output in examples:
+        assert (command, plain(run(*left, command))) == (command, plain(output))

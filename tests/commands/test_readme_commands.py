@@ -1,4 +1,4 @@
-"""README shows each command with real output: its blocks are run again, and compared."""
+"""The pages show each command with real output: their blocks are run again, and compared."""
 
 from __future__ import annotations
 
@@ -20,12 +20,9 @@ from .postfix_files import postfix as write_postfix
 from .test_command_replay import story
 
 ROOT = os.path.join(os.path.dirname(__file__), "..", "..")
-PAGES = [
-    path
-    for path in (os.path.join(ROOT, "docs", "README-commands.md"), os.path.join(ROOT, "README.md"))
-    if os.path.exists(path)
-]
-BLOCK = re.compile(r"^```[a-z]*\n\$ (.*?)\n```$", re.DOTALL | re.MULTILINE)
+PAGES = ("README.md", "docs/commands.md")
+BLOCK = re.compile(r"^```console\n(\$ greylist .*?)^```$", re.DOTALL | re.MULTILINE)
+COMMAND = re.compile(r"(?m)^\$ ")
 VARYING = (
     (r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", "TIME"),
     (r"\d{4}-\d\d-\d\d$", "DAY"),
@@ -38,19 +35,17 @@ VARYING = (
 HOUR = 3600
 
 
-def blocks():
-    """Return the commands of the pages, with what they are shown to print."""
-    for path in PAGES:
-        with open(path, encoding="utf-8") as file:
-            for block in BLOCK.findall(file.read()):
-                command, _, shown = block.replace("\\\n", "").partition("\n")
-                if command.startswith("greylist "):
-                    yield command, shown
+def shown(page):
+    """Return the commands of a page, each with what it is shown to print."""
+    with open(os.path.join(ROOT, page), encoding="utf-8") as file:
+        blocks = BLOCK.findall(file.read())
+    examples = [part for block in blocks for part in COMMAND.split(block)[1:]]
+    return [example.replace("\\\n", "").partition("\n")[::2] for example in examples]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def busy(program):
-    """Return a host with a bit of everything, and the paths by which README calls its files."""
+    """Return a host with a bit of everything, and the paths by which the pages call its files."""
     zones = Zones()
     zones.spf("example.com", "v=spf1 ip4:192.0.2.0/25 include:_spf.example.com -all")
     zones.spf("_spf.example.com", "v=spf1 ip4:198.51.100.0/24 -all")
@@ -60,7 +55,7 @@ def busy(program):
 
 
 def furnish(host, program):
-    """Put a bit of everything on a host; return it, and README's names of its files."""
+    """Put a bit of everything on a host; return it, and the pages' names of its files."""
     write(
         host.whitelist,
         "# One regular expression a line, on client_address/sender/recipient.\n"
@@ -106,9 +101,9 @@ def furnish(host, program):
 
 
 def run(host, names, command):
-    """Run a shell's line of README on the host, and return what it prints."""
-    for shown, real in names.items():
-        command = command.replace(shown, real)
+    """Run a shell's line of a page on the host, and return what it prints."""
+    for name, real in names.items():
+        command = command.replace(name, real)
     environment = {
         **os.environ,
         "GREYLIST_CONFIG": str(host.config),
@@ -123,8 +118,8 @@ def run(host, names, command):
         check=False,
     )
     printed = done.stdout.decode()
-    for shown, real in names.items():
-        printed = printed.replace(real, shown)
+    for name, real in names.items():
+        printed = printed.replace(real, name)
     return printed.strip("\n")
 
 
@@ -135,15 +130,17 @@ def plain(text):
     return "\n".join(line.strip() for line in text.splitlines())
 
 
-def test_readme_shows_what_the_commands_print(busy):
-    """Each block is run in turn on one host, and prints what is shown, times and sizes aside."""
-    for command, shown in blocks():
-        assert (command, plain(run(*busy, command))) == (command, plain(shown))
+@pytest.mark.parametrize("page", PAGES)
+def test_the_commands_print_what_is_shown(busy, page):
+    """The examples of a page, in turn on one host, print what is shown, times and sizes aside."""
+    for command, output in shown(page):
+        assert (command, plain(run(*busy, command))) == (command, plain(output.strip("\n")))
 
 
-def test_readme_shows_each_command():
+@pytest.mark.parametrize("page", PAGES)
+def test_each_command_is_shown(page):
     """No command is without an example; serve, which does not end, has a page of its own."""
-    shown = " ".join(command for command, _ in blocks())
+    commands = " ".join(command for command, _ in shown(page))
     assert [
-        name for name in COMMANDS if not re.search(rf"greylist (?:--\S+ \S+ )*{name}\b", shown)
+        name for name in COMMANDS if not re.search(rf"greylist (?:--\S+ \S+ )*{name}\b", commands)
     ] == ["serve"]
