@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from greylist.protocol import Request
     from greylist.settings import Settings
 
+    Identities = tuple[bytes, bytes, tuple[bytes, ...]]
+
 _MAIL = frozenset(b"mx mxout mta out outgoing outbound relay mout msa bounce".split())
 """Words for a mail server, beside all that contain ``mail`` or ``smtp``."""
 
@@ -64,7 +66,7 @@ def identify(request: Request, settings: Settings) -> bytes:
     return identities(request, settings)[0]
 
 
-def identities(request: Request, settings: Settings) -> tuple[bytes, bytes, tuple[bytes, ...]]:
+def identities(request: Request, settings: Settings) -> Identities:
     """Return who a client is: in its triplets, in a pool, and where it earns trust.
 
     A private address is that of a gateway, a proxy or a translator: its name tells nothing, and
@@ -75,17 +77,35 @@ def identities(request: Request, settings: Settings) -> tuple[bytes, bytes, tupl
         machines are one pool with it, or nothing; its verified domain, if it has one, and its
         network.
     """
+    how = settings.pool, settings.ipv4_prefix, settings.ipv6_prefix
+    asked = request[b"client_address"], request.get(b"client_name"), how
+    found = _found.get(asked)
+    if found is None:
+        found = _identities(request, *how)
+        if len(_found) >= _REMEMBERED:
+            _found.clear()
+        _found[asked] = found
+    return found
+
+
+_REMEMBERED = 1000
+"""Clients that one process remembers: finding out who one is takes as long as several reads."""
+
+_found: dict[tuple[object, ...], Identities] = {}
+
+
+def _identities(request: Request, pool: str, ipv4_prefix: int, ipv6_prefix: int) -> Identities:
     text = request[b"client_address"]
     address = parse_address(text)
     if address is None:
         return text, b"", ()
-    own = network_of(*address, settings.ipv4_prefix, settings.ipv6_prefix)
+    own = network_of(*address, ipv4_prefix, ipv6_prefix)
     if is_private(*address):
         return own, b"", ()
-    domain = organization(request) if settings.pool != "off" else b""
+    domain = organization(request) if pool != "off" else b""
     if not domain:
         return own, b"", (own,)
-    if settings.pool == "domain":
+    if pool == "domain":
         return domain, b"", (domain, own)
     return own, domain, (domain, own)
 
@@ -96,30 +116,11 @@ def organization(request: Request) -> bytes:
     A name that was made for a customer of a provider has none, nor has a public suffix. Of a
     hoster's domain, each name directly below it is an organisation.
     """
-    name = request.get(b"client_name", b"")
-    if not name or name == b"unknown":
-        return b""
-    client = name, request[b"client_address"]
-    domain = _organizations.get(client)
-    if domain is None:
-        domain = _organization(name.lower().rstrip(b"."), client[1])
-        if len(_organizations) >= _REMEMBERED:
-            _organizations.clear()
-        _organizations[client] = domain
-    return domain
-
-
-_REMEMBERED = 1000
-"""Clients whose domains one process remembers: finding one out takes as long as several reads."""
-
-_organizations: dict[tuple[bytes, bytes], bytes] = {}
-
-
-def _organization(name: bytes, address: bytes) -> bytes:
+    name = request.get(b"client_name", b"").lower().rstrip(b".")
     labels = name.split(b".")
     if len(labels) < 2 or not all(labels) or name.translate(None, _NAME) or labels[-1].isdigit():
         return b""
-    if is_machine_made(name, address):
+    if is_machine_made(name, request[b"client_address"]):
         return b""
     # Late: a client without a name does not pay for it.
     from greylist.public_suffix import organizational_domain

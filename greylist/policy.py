@@ -63,7 +63,7 @@ from greylist.triplet import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from greylist.protocol import Request
     from greylist.settings import Settings
@@ -251,7 +251,7 @@ class _Attempt(_Mail):
             if entry:
                 self.met += (name,)
                 if entry.count >= needed:
-                    return self.used(stored, found, entry, "client AWL", self.clients())
+                    return self.used(stored, found, entry, "client AWL", self.clients)
         return None
 
     def known(self) -> Decision | None:
@@ -262,7 +262,7 @@ class _Attempt(_Mail):
             found = self.entries.get(stored)
             entry = self.counted(stored, found)
             if found and entry and entry.count >= needed and not self.was_waiting(entry):
-                return self.used(stored, found, entry, "known sender", self.senders())
+                return self.used(stored, found, entry, "known sender", self.senders)
         return None
 
     def was_waiting(self, credit: Triplet) -> bool:
@@ -281,7 +281,12 @@ class _Attempt(_Mail):
         return False
 
     def used(
-        self, stored: bytes, found: bytes, entry: Triplet, reason: str, names: list[bytes]
+        self,
+        stored: bytes,
+        found: bytes,
+        entry: Triplet,
+        reason: str,
+        names: Callable[[], list[bytes]],
     ) -> Decision:
         """Return the decision by a credit, and note once an hour that it was seen.
 
@@ -290,14 +295,14 @@ class _Attempt(_Mail):
             found: its value.
             entry: the same.
             reason: for the log.
-            names: the keys of all such credits of the client, which are then seen too.
+            names: returns the keys of all such credits of the client, which are then seen too.
         """
         decision = Decision(PASS, "pass", reason)
         decision.key, decision.found = stored, found
         decision.age = max(0, self.now - entry.ctime)
         if not self.is_fresh(entry):
             decision.stored = entry.again(self.now).pack()
-            self.count(name for name in names if self.counted(name, self.entries.get(name)))
+            self.count(name for name in names() if self.counted(name, self.entries.get(name)))
             self.touch()
         return decision
 
@@ -365,7 +370,9 @@ class _Attempt(_Mail):
         stored = reply_key(self.sender, self.recipient)
         found = self.entries.get(stored)
         entry = self.counted(stored, found)
-        return self.used(stored, found, entry, "reply", [stored]) if found and entry else None
+        return (
+            self.used(stored, found, entry, "reply", lambda: [stored]) if found and entry else None
+        )
 
     # Mail that waits
 
