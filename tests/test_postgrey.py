@@ -84,7 +84,7 @@ def test_client_address(line, address, matches):
         (b"joe/smith@example.org", b"joe/smith@example.org", True),
         (b"joe/@", b"joe/@example.org", True),
         (b"@example.org", b"@example.org", True),
-        (b"@example.org", b"joe@example.org", False),
+        (b"@example.org", b"joe@example.org", True),
         (b"joe@example.org", b"joe@exampleXorg", False),
         (b"j.e@example.org", b"joe@example.org", False),
         (b"example.org", b"joe@example.org", True),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from greylist.commands.session import kept
+from greylist.watched_file import File
 from greylist.whitelist.lines import rule
 from greylist.whitelist.postgrey import client_rule, recipient_rule
 
@@ -29,3 +31,13 @@ def lists(settings: Settings) -> Iterator[tuple[str, str, Form]]:
     for name, form in _FORMS:
         for path in getattr(settings, name):
             yield name, path, form
+
+
+def read(settings: Settings, path: str) -> bytes:
+    """Return what is in a list, read as the filter reads it, and as its user.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with kept(settings).acting():
+        return File(path).read()

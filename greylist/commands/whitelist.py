@@ -9,9 +9,8 @@ import click
 
 from greylist import log
 from greylist.commands import output
-from greylist.commands.lists import lists
+from greylist.commands.lists import lists, read
 from greylist.commands.logs.attempts import mynetworks_option, read_mail
-from greylist.commands.session import kept
 from greylist.screening import subjects
 from greylist.whitelist.matcher import Patterns
 
@@ -86,10 +85,9 @@ def command(
 
 
 def _read(settings: Settings, path: str) -> bytes:
-    """Return what is in a list, read as the filter's user; nothing if there is no such file."""
+    """Return what is in a list; nothing if there is no such file."""
     try:
-        with kept(settings).acting(), open(path, "rb") as file:
-            return file.read()
+        return read(settings, path)
     except FileNotFoundError:
         return b""
 

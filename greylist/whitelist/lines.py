@@ -7,9 +7,16 @@ nothing.
 A line may name the attribute that it is about: ``client_name=REGEX``, ``sender=REGEX`` and so
 on for all of ATTRIBUTES, and ``client_address=NETWORK``. Names that Postfix could not verify
 match no ``client_name=``.
+
+A network (``192.0.2.0/24``) is one without the attribute's name too, an attribute's name may be in
+capitals, and a comment may stand behind a line that names one: none of these could match anybody
+otherwise.
 """
 
 from __future__ import annotations
+
+from greylist.whitelist.networks import doubt as network_doubt
+from greylist.whitelist.networks import is_network
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,9 +31,26 @@ ATTRIBUTES = frozenset(
     b"sasl_sender size ccert_subject ccert_issuer ccert_fingerprint encryption_protocol "
     b"encryption_cipher encryption_keysize etrn_domain stress ccert_pubkey_fingerprint "
     b"client_port policy_context server_address server_port compatibility_level "
-    b"mail_version".split()
+    b"mail_version tls_sni".split()
 )
-"""What a line can name (Postfix, SMTPD_POLICY_README, up to 3.8)."""
+"""What a line can name (Postfix, SMTPD_POLICY_README, up to 3.12)."""
+
+_LETTERS = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_"
+
+_SAMPLES = {
+    b"": (b"192.0.2.1/a@example.com/b@example.org", b"fd77::8//3@zzz.uk"),
+    b"client_name": (b"mail.example.com", b"123.w-q.uk"),
+    b"reverse_client_name": (b"mail.example.com", b"123.w-q.uk"),
+    b"helo_name": (b"mail.example.com", b"[123]"),
+    b"recipient": (b"b@example.org", b"3@zzz.uk"),
+}
+
+_ANY_VALUES = (b"", b"a@example.com", b"3")
+
+
+def samples(attribute: bytes) -> tuple[bytes, ...]:
+    """Return values of an attribute that have nothing in common: what matches all, matches any."""
+    return _SAMPLES.get(attribute, _ANY_VALUES)
 
 
 class Line(bytes):
@@ -47,16 +71,85 @@ def rule(line: bytes) -> Rule | None:
     """Return the attribute and pattern of a line of ``nogreylist``, or nothing.
 
     Raises:
-        ValueError: an attribute is named, and nothing about it that could match.
+        ValueError: an attribute is named, and nothing about it that could match; or the line has
+            the form of another file.
     """
     pattern = line.rstrip()
     if not pattern or pattern.startswith(b"#"):
         return None
     name, equals, value = pattern.partition(b"=")
-    if not equals or name.strip() not in ATTRIBUTES:
-        return b"", pattern
+    attribute = name.strip().lower()
+    if not equals or attribute not in ATTRIBUTES:
+        return _unnamed(pattern)
+    value = value.replace(b"\t#", b" #").partition(b" #")[0].rstrip()
     if not value:
         raise ValueError("matches everybody")
     if name != name.strip() or value != value.strip():
         raise ValueError("white space beside the equals sign")
-    return name, value
+    return attribute, value
+
+
+def _unnamed(pattern: bytes) -> Rule:
+    if b"/" in pattern and is_network(pattern):
+        return b"client_address", pattern
+    if pattern.startswith(b"/^") and pattern.endswith(b"/"):
+        inner = pattern[1:-1].decode("utf-8", "backslashreplace")
+        raise ValueError(
+            f"this is whitelist_clients' form: write client_name={inner} or recipient={inner}"
+        )
+    return b"", pattern
+
+
+def doubt(content: bytes, attribute: bytes, pattern: bytes) -> str:
+    """Return why a line that can be matched does not do what it seems to, or nothing.
+
+    Only what is certain and told at once: the filter says it too.
+
+    Args:
+        content: the line as it stands in the file.
+        attribute: what its form says that it is about.
+        pattern: and what that has to match.
+    """
+    if attribute == b"client_address":
+        return network_doubt(pattern)
+    if attribute == b"client_name" and _bare(pattern) == b"unknown":
+        return (
+            "never matches: unknown is no verified name; write reverse_client_name=, or "
+            "^unknown/ for clients without an address"
+        )
+    if not attribute and (b" #" in pattern or b"\t#" in pattern):
+        return (
+            "never matches: no address has a blank in it; a comment needs a line of its own, "
+            "with # in column 1"
+        )
+    name, equals, _ = pattern.partition(b"=")
+    if not attribute and equals and name and not name.translate(None, _LETTERS):
+        return _unknown(name)
+    if not content.isascii():
+        return _encoding(content)
+    return ""
+
+
+def _bare(pattern: bytes) -> bytes:
+    return pattern.lower().replace(rb"(?:^|\.)", b"").strip(b"^$")
+
+
+def _unknown(name: bytes) -> str:
+    """Return what to say of a name that is no attribute's, or nothing if it need not be one."""
+    from difflib import get_close_matches  # for a line that hardly any list has
+
+    word = name.decode().lower()
+    near = get_close_matches(word, [known.decode() for known in ATTRIBUTES], 1, 0.8)
+    if near:
+        return f"never matches: {word} is no attribute of Postfix; {near[0]} is one"
+    if "_" in word:
+        return f"{word} is no attribute of Postfix's (up to 3.12), so this is an expression"
+    return ""
+
+
+def _encoding(content: bytes) -> str:
+    try:
+        content.decode()
+    except UnicodeDecodeError:
+        return "is not UTF-8, as addresses are: save the file as UTF-8"
+    return ""

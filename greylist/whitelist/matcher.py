@@ -6,7 +6,7 @@ An empty or missing file whitelists nobody (in the original, everybody).
 from __future__ import annotations
 
 from greylist.watched_file import File
-from greylist.whitelist.lines import Line, rule
+from greylist.whitelist.lines import Line, doubt, rule, samples
 from greylist.whitelist.networks import Networks
 from greylist.whitelist.prefilter import Prefilter
 
@@ -23,15 +23,20 @@ class Patterns:
 
     Attributes:
         errors: ``(line number, reason)`` of each line that is left out.
+        doubts: the same of each that is not, but certainly does nothing, or too much.
     """
 
-    __slots__ = ("_expressions", "_networks", "errors")
+    __slots__ = ("_expressions", "_networks", "doubts", "errors")
 
     def __init__(self, text: bytes, form: Form = rule, path: str = "") -> None:
         """Args: text: the file's; form: how a line is read; path: the file's name."""
         self.errors: list[tuple[int, str]] = []
+        self.doubts: list[tuple[int, str]] = []
         self._expressions: dict[bytes, Prefilter] = {}
         self._networks = Networks()
+        if b"\0" in text[:4096]:
+            self.errors.append((1, "the file is no text, or UTF-16: save it as UTF-8"))
+            return
         for number, content in enumerate(text.split(b"\n"), 1):
             try:
                 parsed = form(content)
@@ -39,10 +44,15 @@ class Patterns:
                     line = Line(content.strip())
                     line.number, line.path, line.attribute = number, path, parsed[0]
                     self._add(parsed[1], line)
+                    reason = doubt(content, *parsed)
+                    if reason:
+                        self.doubts.append((number, reason))
             except ValueError as error:
                 self.errors.append((number, str(error)))
-        for expressions in self._expressions.values():
+        for attribute, expressions in self._expressions.items():
             self.errors += [(line.number, reason) for line, reason in expressions.compile()]
+            for line in expressions.matching_all(samples(attribute)):
+                self.doubts.append((line.number, "matches everybody"))
 
     def _add(self, pattern: bytes, line: Line) -> None:
         if line.attribute == b"client_address":
@@ -129,3 +139,5 @@ class Whitelist:
         name = path.rpartition("/")[2]
         for number, reason in self._patterns.errors:
             self._warn(f"{name}:{number}: {reason}; line left out")
+        for number, reason in self._patterns.doubts:
+            self._warn(f"{name}:{number}: {reason}")

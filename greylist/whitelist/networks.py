@@ -1,6 +1,12 @@
-"""Networks, any number of them looked through at once."""
+"""Networks, any number of them looked through at once; and the forms in which lists have them.
+
+Beside ``192.0.2.0/24``, an address or its first octets: ``192.0.2.*`` (sqlgrey), ``192.0.2.``
+(hosts_access(5)), ``192.0.2.1-192.0.2.9`` and ``192.0.2.1-9``, and several with commas.
+"""
 
 from __future__ import annotations
+
+from _socket import AF_INET, AF_INET6, inet_ntop
 
 from greylist.addresses import parse_address
 
@@ -8,8 +14,84 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from greylist.whitelist.lines import Line
 
+    Network = tuple[int, int, int]
 
-def parse_network(text: bytes) -> tuple[int, int, int]:
+
+def parse_networks(text: bytes) -> list[Network]:
+    """Return the networks of a list's line, each as ``parse_network`` does.
+
+    Raises:
+        ValueError: one of the items is none of the forms above.
+    """
+    found = []
+    for item in text.split(b","):
+        first, dash, last = item.strip().partition(b"-")
+        if dash:
+            found += _range(first.strip(), last.strip())
+        else:
+            found.append(parse_network(_without_wildcards(first)))
+    return found
+
+
+def is_network(text: bytes) -> bool:
+    """Return whether a text is a network, or several."""
+    try:
+        return bool(parse_networks(text))
+    except ValueError:
+        return False
+
+
+def doubt(text: bytes) -> str:
+    """Return what networks of a list's line may be by mistake, or nothing.
+
+    Raises:
+        ValueError: as parse_networks does.
+    """
+    for item in text.split(b","):
+        networks = parse_networks(item)
+        number, bits, shift = networks[0]
+        if shift == bits:
+            return f"matches everybody who comes by IPv{4 if bits == 32 else 6}"
+        base = item.strip().partition(b"/")[0]
+        address = parse_address(base)
+        is_octet = base.isdigit()
+        if b"-" not in item and (is_octet or (address and address[0] != number << shift)):
+            why = "one octet alone" if is_octet else "bits beyond the prefix"
+            return f"{why}: this is all of {_text(number, bits, shift)}; write that"
+    return ""
+
+
+def _text(number: int, bits: int, shift: int) -> str:
+    packed = (number << shift).to_bytes(bits // 8, "big")
+    return f"{inet_ntop(AF_INET if bits == 32 else AF_INET6, packed)}/{bits - shift}"
+
+
+def _without_wildcards(text: bytes) -> bytes:
+    base = text
+    while base.endswith(b".*"):
+        base = base[:-2]
+    return base.removesuffix(b".") if base.count(b".") < 4 else base
+
+
+def _range(first: bytes, last: bytes) -> list[Network]:
+    """Return the fewest networks that are all addresses from one to another."""
+    if last.isdigit():
+        last = first.rpartition(b".")[0] + b"." + last
+    start, end = parse_address(first), parse_address(last)
+    if start is None or end is None or start[1] != end[1] or start[0] > end[0]:
+        raise ValueError("not a range from an address to a higher one")
+    number, bits = start
+    found = []
+    while number <= end[0]:
+        shift = (number & -number).bit_length() - 1 if number else bits
+        while number + (1 << shift) - 1 > end[0]:
+            shift -= 1
+        found.append((number >> shift, bits, shift))
+        number += 1 << shift
+    return found
+
+
+def parse_network(text: bytes) -> Network:
     """Return a network as its number without the host's bits, address length and host bits.
 
     Args:
@@ -56,16 +138,13 @@ class Networks:
         self._tables: dict[tuple[int, int], dict[int, Line]] = {}
 
     def add(self, text: bytes, line: Line) -> None:
-        """Add a network, in a form that ``parse_network`` takes.
+        """Add networks, in a form that ``parse_networks`` takes.
 
         Raises:
-            ValueError: it is none.
+            ValueError: one is none.
         """
-        number, bits, shift = parse_network(text)
-        table = self._tables.get((bits, shift))
-        if table is None:
-            table = self._tables[bits, shift] = {}
-        table.setdefault(number, line)
+        for number, bits, shift in parse_networks(text):
+            self._tables.setdefault((bits, shift), {}).setdefault(number, line)
 
     def find(self, text: bytes) -> Line | None:
         """Return the line of a network that this address is in, or nothing."""

@@ -1,27 +1,34 @@
 """postgrey's whitelist files, line by line (postgrey(8), "Whitelists").
 
 Each line is turned into a line of ours: the name of an attribute, and a regular expression or,
-for ``client_address``, a network. A ``#`` starts a comment wherever it stands.
+for ``client_address``, networks. A ``#`` starts a comment wherever it stands. Forms of others are
+read as they are meant there: ``*.example.com`` (sqlgrey), ``.example.com`` (access(5)),
+``host-*.example.com``, ``@example.com``, ``<b@example.org>``, several with commas.
 """
 
 from __future__ import annotations
 
+from greylist.addresses import parse_address
 from greylist.whitelist.lines import rule
 from greylist.whitelist.regex import escape
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    Rule = tuple[bytes, bytes]
+    from greylist.whitelist.lines import Rule
 
 _EXTENSION = rb"(?:\+[^@]+)?"
+
+_HOST_NAME = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_"
+
+_NO_DOMAIN = b" \t\"'()<>;:\\[]/"
 
 
 def client_rule(line: bytes) -> Rule | None:
     """Return the attribute and pattern of a line of ``whitelist_clients``, or nothing.
 
-    The line is ``/regex/``, an address or its first two or three octets, a network, or a domain,
-    which stands for its subdomains too. Lines of ours that name a client's address or name are
-    read as well, so that ``greylist spf`` can keep such a file.
+    The line is ``/regex/``, an address or its first two or three octets, a network or a range, or
+    a domain, which stands for its subdomains too. Lines of ours that name a client's address or
+    name are read as well, so that ``greylist spf`` can keep such a file.
 
     Raises:
         ValueError: it is none of these.
@@ -34,17 +41,23 @@ def client_rule(line: bytes) -> Rule | None:
     if _is_regex(text):
         return b"client_name", text[1:-1]
     if text.isdigit():  # a name there, and the first octet of millions of addresses here
-        raise ValueError("neither an address nor a network")
-    if b":" in text or not text.strip(b"0123456789./"):
-        return b"client_address", text
-    return b"client_name", rb"(?:^|\.)" + _quote(text, b"a domain") + b"$"
+        raise ValueError(f"one octet alone: write {text.decode()}.0.0.0/8 if it is a network")
+    if b"@" in text[1:]:
+        raise ValueError("a mail address: whitelist_recipients is for these")
+    items = _items(text)
+    addresses = [item for item in items if _is_address(item)]
+    if len(addresses) == len(items):
+        return b"client_address", b",".join(items)
+    if addresses:
+        raise ValueError("names and addresses in one line: write a line for each")
+    return b"client_name", _any([_host(item) for item in items])
 
 
 def recipient_rule(line: bytes) -> Rule | None:
     """Return the attribute and pattern of a line of ``whitelist_recipients``, or nothing.
 
     The line is ``/regex/``, ``user@``, ``user@domain``, each with its extensions, or a domain,
-    which stands for its subdomains too.
+    which stands for its subdomains too; so do ``*@domain`` and ``@domain``, without these.
 
     Raises:
         ValueError: it is none of these.
@@ -54,13 +67,70 @@ def recipient_rule(line: bytes) -> Rule | None:
         return None
     if _is_regex(text):
         return b"recipient", text[1:-1]
-    user, at, domain = text.partition(b"@")
+    return b"recipient", _any([_recipient(item) for item in _items(text)])
+
+
+def _items(text: bytes) -> list[bytes]:
+    items = [item.strip() for item in text.split(b",")]
+    return [item for item in items if item] or [text]
+
+
+def _any(patterns: list[bytes]) -> bytes:
+    return patterns[0] if len(patterns) == 1 else b"|".join(patterns)
+
+
+def _is_address(text: bytes) -> bool:
+    return b":" in text or (not text.strip(b"0123456789./*-") and text[:1].isdigit())
+
+
+def _host(text: bytes) -> bytes:
+    """Return a pattern for a host's name, or for all names in a domain.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    name = text.removeprefix(b"@").removeprefix(b"*").removeprefix(b".")
+    if not name.isascii():
+        raise ValueError("not a name of a host, which is ASCII: write its form with xn--")
+    if name.translate(None, _HOST_NAME + b"*"):
+        raise ValueError("not a domain: letters, digits, dots and hyphens")
+    return _domain(text.removeprefix(b"@"), rb"(?:^|\.)", b"^")
+
+
+def _domain(text: bytes, within: bytes, start: bytes) -> bytes:
+    """Return a pattern for a domain and those below it, or for what has ``*`` elsewhere.
+
+    Args:
+        text: ``example.com``, ``.example.com``, ``*.example.com``, ``host-*.example.com``.
+        within: the pattern of what is before a domain.
+        start: the pattern of what is before a name with ``*``.
+    """
+    name = text.removeprefix(b"*.").lstrip(b".")
+    if not name.strip(b"*.@"):
+        raise ValueError("matches everybody")
+    return (start if b"*" in name else within) + _glob(name) + b"$"
+
+
+def _glob(text: bytes) -> bytes:
+    return b".*".join(map(escape, text.split(b"*")))
+
+
+def _recipient(text: bytes) -> bytes:
+    if text.startswith(b"<") and text.endswith(b">"):
+        text = text[1:-1]
+    if parse_address(text) or not text.strip(b"0123456789./"):
+        raise ValueError("an address of a machine: whitelist_clients is for these")
+    user, at, domain = text.rpartition(b"@") if b"@" in text else (b"", b"", text)
+    if len(text.split()) != 1 or text.startswith(b"/"):
+        raise ValueError("not a user or a domain")
+    if domain.translate(None, _NO_DOMAIN) != domain:
+        raise ValueError("not a domain")
     if not at:
-        return b"recipient", b"[@.]" + _quote(user, b"a user or a domain") + b"$"
-    quoted = _quote(user, b"a user", slash=True) if user else b""
-    if domain:
-        return b"recipient", b"^" + quoted + _EXTENSION + b"@" + _quote(domain, b"a domain") + b"$"
-    return b"recipient", b"^" + quoted + _EXTENSION + b"@"
+        return _domain(domain, b"[@.]", b"@")
+    if not user.strip(b"*") and not domain.strip(b"*."):
+        raise ValueError("matches everybody")
+    end = b"@" + _glob(domain) + b"$" if domain else b"@"
+    return b"^" + _glob(user) + _EXTENSION + end if user.strip(b"*") else end
 
 
 def _strip(line: bytes) -> bytes:
@@ -69,14 +139,3 @@ def _strip(line: bytes) -> bytes:
 
 def _is_regex(text: bytes) -> bool:
     return len(text) > 2 and text.startswith(b"/") and text.endswith(b"/")
-
-
-def _quote(text: bytes, what: bytes, *, slash: bool = False) -> bytes:
-    """Return a pattern for this text, which has no white space in it, nor a slash that begins it.
-
-    Raises:
-        ValueError: it has, or it has another slash where there can be none.
-    """
-    if len(text.split()) != 1 or text.startswith(b"/") or (b"/" in text and not slash):
-        raise ValueError(f"not {what.decode()}")
-    return escape(text)

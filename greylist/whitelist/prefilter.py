@@ -90,6 +90,10 @@ class Prefilter:
         """Make ready for matching; return the lines for which there is no way, and why."""
         return self._expressions.compile() if self._expressions is not None else []
 
+    def matching_all(self, subjects: tuple[bytes, ...]) -> list[Line]:
+        """Return the lines that match all of these subjects, which have no word in common."""
+        return self._expressions.matching_all(subjects) if self._expressions is not None else []
+
     def match(self, subject: bytes) -> Line | None:
         """Return the first line that matches the subject, or nothing."""
         if self._expressions is None:

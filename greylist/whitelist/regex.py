@@ -17,9 +17,25 @@ _MEMORY = 64 << 20
 """Bytes that RE2 may use for a set at most: 5,000 lines take about 10 MiB."""
 
 
-def _options() -> Any:
+_CLASSES = {
+    b"[:digit:]": b"0-9",
+    b"[:alpha:]": b"a-zA-Z",
+    b"[:alnum:]": b"a-zA-Z0-9",
+    b"[:lower:]": b"a-z",
+    b"[:upper:]": b"A-Z",
+    b"[:xdigit:]": b"0-9a-fA-F",
+    b"[:word:]": rb"\w",
+    b"[:space:]": rb"\s",
+    b"[:blank:]": rb" \t",
+    b"[:punct:]": rb"!-/:-@\[-`{-~",
+}
+"""What RE2 and POSIX have within brackets, in the words of ``re``, which has none."""
+
+
+def _options(*, utf8: bool = False) -> Any:
     options = re2.RE2.Options()
-    options.encoding = options.Encoding.LATIN1  # bytes, of whatever encoding
+    encodings = options.Encoding
+    options.encoding = encodings.UTF8 if utf8 else encodings.LATIN1  # bytes, of whatever encoding
     options.case_sensitive = False
     options.never_capture = True
     options.log_errors = False  # standard error is Postfix's, see filter.py
@@ -38,8 +54,8 @@ class _Set:
 
     __slots__ = ("lines", "patterns", "set")
 
-    def __init__(self) -> None:
-        self.set = re2.Set(re2.RE2.Anchor.UNANCHORED, _options())
+    def __init__(self, *, utf8: bool = False) -> None:
+        self.set = re2.Set(re2.RE2.Anchor.UNANCHORED, _options(utf8=utf8))
         self.lines: list[Line] = []
         self.patterns: list[bytes] = []
 
@@ -65,12 +81,14 @@ class Expressions:
 
     RE2 matches all of them at once, in time linear in the subject's length whatever they are; tens
     of thousands in several sets, one after the other. What RE2 cannot express (look-around,
-    back-references) is left to ``re``, line by line.
+    back-references) is left to ``re``, line by line, and there a letter is its bytes.
     """
 
-    __slots__ = ("_added", "_sets", "_slow")
+    __slots__ = ("_added", "_letters", "_patterns", "_sets", "_slow")
 
     def __init__(self) -> None:
+        self._patterns: list[tuple[bytes, Line]] = []
+        self._letters: _Set | None = None
         self._added = _Set()
         self._sets: list[_Set] = []
         self._slow: list[tuple[Line, re.Pattern[bytes]]] = []
@@ -81,6 +99,7 @@ class Expressions:
         Raises:
             ValueError: it is none.
         """
+        self._patterns.append((pattern, line))
         if not self._added.add(pattern, line):
             self._leave(pattern, line)
 
@@ -88,6 +107,10 @@ class Expressions:
         """Leave an expression to ``re``."""
         import re  # 5 ms of start-up that most whitelists need not pay
 
+        for name, characters in _CLASSES.items():
+            pattern = pattern.replace(name, characters)
+        if b"[[:" in pattern:
+            raise ValueError("such a class of characters is not to be had beside look-around")
         try:
             self._slow.append((line, re.compile(pattern, re.IGNORECASE)))
         except (re.error, RecursionError, OverflowError) as error:
@@ -117,7 +140,10 @@ class Expressions:
         return failed
 
     def match(self, subject: bytes) -> Line | None:
-        """Return the first line that matches the subject, or nothing."""
+        """Return the first line that matches the subject, or nothing.
+
+        In a subject that is UTF-8, a line may take a letter for one character or for its bytes.
+        """
         for one in self._sets:
             found: list[int] = one.set.Match(subject)
             if found:
@@ -125,4 +151,34 @@ class Expressions:
         for line, pattern in self._slow:
             if pattern.search(subject):
                 return line
+        if not subject.isascii() and _is_utf8(subject):
+            found = self._by_letters().set.Match(subject)
+            if found:
+                return self._by_letters().lines[min(found)]
         return None
+
+    def matching_all(self, subjects: tuple[bytes, ...]) -> list[Line]:
+        """Return the lines that match all of these subjects."""
+        lines = []
+        for one in self._sets:
+            found = set.intersection(*(set(one.set.Match(subject)) for subject in subjects))
+            lines += [one.lines[number] for number in sorted(found)]
+        return lines + [line for line, pattern in self._slow if all(map(pattern.search, subjects))]
+
+    def _by_letters(self) -> _Set:
+        """Return the same expressions, made when the first letter beyond ASCII comes."""
+        if self._letters is None:
+            self._letters = _Set(utf8=True)
+            for pattern, line in self._patterns:
+                self._letters.add(pattern, line)
+            self._letters.set.Compile()
+            self._letters.patterns.clear()
+        return self._letters
+
+
+def _is_utf8(text: bytes) -> bool:
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        return False
+    return True

@@ -19,7 +19,7 @@ from greylist.store import StoreError
 from greylist.store.berkeley.environment import home
 from greylist.store.berkeley.permissions import check, lock_path
 from greylist.store.berkeley.store import load_all
-from greylist.store.berkeley.system import is_system
+from greylist.system import is_system
 from tests.reliability.harness import ask_until_answered, key, request
 from tests.reliability.test_hostile import DEFER, PASS
 from tests.reliability.test_trouble import ON_STDERR, fatal

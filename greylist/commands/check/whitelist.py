@@ -8,20 +8,17 @@ from typing import TYPE_CHECKING
 
 from greylist import log
 from greylist.commands import output
+from greylist.commands.check.reading import open_up
 from greylist.commands.check.report import Finding
-from greylist.commands.lists import lists
-from greylist.commands.session import kept
-from greylist.whitelist.lines import Line
+from greylist.commands.lists import lists, read
+from greylist.whitelist.lines import Line, samples
 from greylist.whitelist.matcher import Patterns
 from greylist.whitelist.regex import Expressions
 
 if TYPE_CHECKING:
     from greylist.commands.check.report import Findings
     from greylist.settings import Settings
-    from greylist.whitelist.lines import Form
-
-_ANYTHING = (b"", b"192.0.2.1/a@example.com/b@example.org", b"2001:db8::1//c@example.net")
-"""Subjects that no honest line has in common."""
+    from greylist.whitelist.lines import Form, Rule
 
 _START = re.compile(rb"\^((?:[\w@%-]|\\\.)+)(.?)")
 """An anchored line's literal beginning, and what follows it."""
@@ -40,6 +37,9 @@ _EVERYBODY = {
 }
 """What it means that a line matches everybody, if it is not on a whitelist."""
 
+_NOBODY = "nobody is greylisted"
+"""What it means that greylist_recipients has nobody on it."""
+
 _DATED = re.compile(rb"^# Dated: (\d{4}-\d\d-\d\d)\s*$", re.MULTILINE)
 
 _OLD = 365 * 86400
@@ -57,19 +57,22 @@ def examine(settings: Settings) -> Findings:
 def _file(settings: Settings, subject: str, path: str, form: Form) -> Findings:
     """Yield what is to say about one file."""
     try:
-        with kept(settings).acting(), open(path, "rb") as file:
-            text = file.read()
+        text = read(settings, path)
     except FileNotFoundError:
-        yield _missing(subject, path)
+        yield _missing(settings, subject, path)
         return
     except OSError as error:
         words = f"{path}: {error.strerror}; the filter does without it"
-        yield Finding("error", subject, words, f"chmod a+r {path}")
+        yield Finding("error", subject, words, open_up(path, error))
         return
     findings = list(_lines(subject, path, text, form))
     yield from findings
     if not any(finding.level == "error" for finding in findings):
         number = sum(bool(line.strip()) and line[:1] != b"#" for line in text.split(b"\n"))
+        if not number and subject == "greylist_recipients":
+            words = f"{path} names nobody: {_NOBODY}"
+            yield Finding("error", subject, words, _name(settings, path))
+            return
         age = _age(text)
         words = f"{path}: {number} line{'' if number == 1 else 's'}"
         if age is None or age <= _OLD:
@@ -92,34 +95,55 @@ def _age(text: bytes) -> int | None:
     return int(time.time() - time.mktime(day))
 
 
-def _missing(subject: str, path: str) -> Finding:
+def _missing(settings: Settings, subject: str, path: str) -> Finding:
     # As in postgrey, a file for local additions need not be there.
     if subject == "whitelist" or path.endswith(".local"):
         return Finding("ok", subject, f"no {path}: it matches nobody")
+    if subject == "greylist_recipients":
+        return Finding("error", subject, f"{path} does not exist: {_NOBODY}", _name(settings, path))
     meant = _MEANT.get(subject, "is whitelisted by it")
     return Finding("error", subject, f"{path} does not exist: nobody {meant}", f"touch {path}")
 
 
+def _name(settings: Settings, path: str) -> str:
+    where = settings.path or "the settings"
+    return (
+        f"Write the recipients into {path}, one a line; or delete greylist_recipients from {where}:"
+        " then everybody is greylisted."
+    )
+
+
 def _lines(subject: str, path: str, text: bytes, form: Form) -> Findings:
-    for number, reason in Patterns(text, form).errors:
+    patterns = Patterns(text, form)
+    for number, reason in patterns.errors:
         words = f"{path}:{number}: {reason}"
         yield Finding("error", subject, words, "Mend the line; until then it is left out.")
+    everybody = _EVERYBODY.get(subject, "nobody is greylisted")
+    doubts = dict(patterns.doubts)
+    wrong = {number for number, _ in patterns.errors}
     seen: dict[tuple[bytes, bytes], int] = {}
     for number, line in enumerate(text.split(b"\n"), 1):
-        try:
-            parsed = form(line)
-        except ValueError:
-            continue
-        if parsed is None:
+        parsed = _parsed(form, line)
+        if parsed is None or number in wrong:
             continue
         if parsed in seen:
             found = [(f"the same as line {seen[parsed]}", "Delete one of them.")]
+        elif number in doubts:
+            meaning = f": {everybody}" if doubts[number] == "matches everybody" else ""
+            found = [(doubts[number] + meaning, "Delete the line, or write what is meant.")]
         else:
-            found = complaints(*parsed, _EVERYBODY.get(subject, "nobody is greylisted"))
+            found = complaints(*parsed, everybody)
         seen.setdefault(parsed, number)
         for words, remedy in found:
             place = f"{path}:{number}: {log.line(line.strip()[:80])}"
             yield Finding("warning", subject, f"{place}: {words}", remedy)
+
+
+def _parsed(form: Form, line: bytes) -> Rule | None:
+    try:
+        return form(line)
+    except ValueError:
+        return None
 
 
 def complaints(
@@ -140,7 +164,7 @@ def complaints(
     except ValueError:
         return []
     expressions.compile()
-    if all(expressions.match(subject) is not None for subject in _ANYTHING):
+    if expressions.matching_all(samples(attribute)):
         return [(f"matches everybody: {everybody}", "Delete the line, or narrow it.")]
     nothing = never(pattern) if not attribute else None
     if nothing:

@@ -27,7 +27,7 @@ def refuse_system(directory: str, status: os.stat_result) -> None:
         raise StoreError(f"{directory} is not a directory")
     if status.st_uid != 0:  # root owns them all; a filter's own is its user's
         return
-    from greylist.store.berkeley.system import is_system  # cold, as below
+    from greylist.system import is_system  # cold, as below
 
     if is_system(status):
         raise StoreError(

@@ -1,0 +1,156 @@
+"""Lines in the form of a neighbouring program, and lines that do nothing or too much."""
+
+from __future__ import annotations
+
+import pytest
+
+from greylist.whitelist.lines import rule
+from greylist.whitelist.matcher import Patterns, Whitelist
+from greylist.whitelist.postgrey import client_rule, recipient_rule
+
+
+def match(text, form=rule, **attributes):
+    patterns = Patterns(text, form)
+    assert patterns.errors == []
+    request = {name.encode(): value for name, value in attributes.items()}
+    return patterns.match(b"/".join(request.values()), request)
+
+
+@pytest.mark.parametrize(
+    ("line", "name", "other"),
+    [
+        (b"*.example.com", b"mx.example.com", b"mx.badexample.com"),
+        (b".example.edu", b"a.example.edu", b"badexample.edu"),
+        (b"@example.org", b"mx.example.org", b"mx.example.net"),
+        (b"host-*.example.com", b"host-17.example.com", b"a.host-17.example.com"),
+        (b"mx1.example.com,mx2.example.com", b"mx2.example.com", b"mx3.example.com"),
+        (b"mx1.example.com, .example.org", b"mx.example.org", b"mx.example.net"),
+    ],
+)
+def test_names_as_neighbours_write_them(line, name, other):
+    """A name of a client is read as sqlgrey, access(5) and people mean it."""
+    assert match(line, client_rule, client_name=name)
+    assert not match(line, client_rule, client_name=other)
+
+
+@pytest.mark.parametrize("form", [client_rule, lambda line: rule(b"client_address=" + line)])
+@pytest.mark.parametrize(
+    ("line", "inside", "outside"),
+    [
+        (b"192.0.2.*", b"192.0.2.7", b"192.0.3.7"),
+        (b"192.0.*.*", b"192.0.3.7", b"192.1.3.7"),
+        (b"192.0.2.", b"192.0.2.7", b"192.0.3.7"),
+        (b"192.0.2.1-192.0.2.9", b"192.0.2.9", b"192.0.2.10"),
+        (b"192.0.2.3-9", b"192.0.2.3", b"192.0.2.2"),
+        (b"2001:db8::1-2001:db8::9", b"2001:db8::8", b"2001:db8::a"),
+        (b"192.0.2.1,198.51.100.0/24", b"198.51.100.7", b"192.0.2.2"),
+        (b"0.0.0.0-255.255.255.255", b"192.0.2.1", b"2001:db8::1"),
+    ],
+)
+def test_addresses_as_neighbours_write_them(form, line, inside, outside):
+    """Wildcards, ranges and lists of addresses are networks, in each of the files."""
+    assert match(line, form, client_address=inside)
+    assert not match(line, form, client_address=outside)
+
+
+@pytest.mark.parametrize(
+    ("line", "address", "other"),
+    [
+        (b"*@example.com", b"a@example.com", b"a@sub.example.com"),
+        (b"@example.com", b"a@example.com", b"a@badexample.com"),
+        (b".example.org", b"a@sub.example.org", b"a@badexample.org"),
+        (b"*.example.org", b"a@sub.example.org", b"a@badexample.org"),
+        (b"<b@example.org>", b"b@example.org", b"c@example.org"),
+        (b"info-*@example.org", b"info-1@example.org", b"xinfo-1@example.org"),
+        (b"a@example.org, b@example.org", b"b@example.org", b"c@example.org"),
+        ("j\u00f6rg@example.org".encode(), "j\u00f6rg@example.org".encode(), b"jrg@example.org"),
+    ],
+)
+def test_recipients_as_neighbours_write_them(line, address, other):
+    """A recipient is read as other programs' lists mean it."""
+    assert match(line, recipient_rule, recipient=address)
+    assert not match(line, recipient_rule, recipient=other)
+
+
+def test_other_forms_in_nogreylist():
+    """A network without its attribute's name, capitals, and a comment behind a line."""
+    assert match(b"192.0.2.0/24", client_address=b"192.0.2.9")
+    assert match(b"2001:db8::/32", client_address=b"2001:db8::9")
+    assert match(b"Client_Name=^mx", client_name=b"mx.example.com")
+    line = b"client_name=\\.example\\.com$ # the office"
+    assert match(line, client_name=b"a.example.com")
+    assert match(b"tls_sni=^mx", tls_sni=b"mx.example.org")
+
+
+def test_letters_beyond_ascii():
+    """A dot stands for a letter, whatever its bytes, and capitals for small ones."""
+    joerg = "j\u00f6rg@example.org".encode()
+    assert match(b"recipient=^j.rg@", recipient=joerg)
+    assert match("recipient=^J\u00d6RG@".encode(), recipient=joerg)
+    assert match(b"recipient=^j..rg@", recipient=joerg)
+    assert not match(b"recipient=^j.g@", recipient=joerg)
+    assert match(b"recipient=^j..rg@", recipient=b"j\xf6\xffrg@example.org")
+
+
+def test_classes_beside_look_around():
+    """Python's expressions have no [:digit:], and a line with both matches all the same."""
+    assert match(b"^(?!10[.])[[:digit:]]+[.]0[.]2[.]", client_address=b"192.0.2.1", sender=b"")
+    patterns = Patterns(b"(?!a)[[:^digit:]]")
+    assert "class of characters" in patterns.errors[0][1]
+
+
+@pytest.mark.parametrize(
+    ("line", "form", "words"),
+    [
+        (b"client_adress=192.0.2.0/24", rule, "client_address is one"),
+        (b"new_attribute=7", rule, "no attribute of Postfix's"),
+        (b"client_name=unknown", rule, "never matches"),
+        (b"unknown", client_rule, "never matches"),
+        (b"client_address=0.0.0.0/0", rule, "matches everybody"),
+        (b"::/0", client_rule, "matches everybody"),
+        (b"/./", client_rule, "matches everybody"),
+        (b"/.*/", recipient_rule, "matches everybody"),
+        (b".*", rule, "matches everybody"),
+        (b"192.0.2.9/24", client_rule, "write that"),
+        (b"client_address=192.0.2.9/24", rule, "192.0.2.0/24"),
+        (b"client_address=10", rule, "10.0.0.0/8"),
+        (b"example.com # a friend", rule, "line of its own"),
+        (b"/j\xf6rg@", rule, "not UTF-8"),
+    ],
+)
+def test_doubts(tmp_path, at_once, line, form, words):
+    """A line that can match nobody, or matches everybody, is named when the list is read."""
+    path = tmp_path / "list"
+    path.write_bytes(b"\n" + line + b"\n")
+    said = []
+    Whitelist(str(path), said.append, form).match(b"", {})
+    assert len(said) == 1
+    assert said[0].startswith("list:2: ")
+    assert words in said[0]
+
+
+@pytest.mark.parametrize(
+    ("line", "form", "words"),
+    [
+        (b"192.0.2.7;", client_rule, "not a domain"),
+        (b'"mail.example.com"', client_rule, "not a domain"),
+        (b"b@example.org", client_rule, "whitelist_recipients"),
+        (b"postmaster@", client_rule, "whitelist_recipients"),
+        (b"192.0.2.7", recipient_rule, "whitelist_clients"),
+        (b"2001:db8::1", recipient_rule, "whitelist_clients"),
+        (b"192.0.2.0/24", recipient_rule, "whitelist_clients"),
+        (b"10", client_rule, "10.0.0.0/8"),
+        ("j\u00f6rg.example".encode(), client_rule, "xn--"),
+        (b"/^mail\\.example\\.com$/", rule, "client_name=^mail\\.example\\.com$"),
+        (b"192.0.2.9-192.0.2.1", client_rule, "higher"),
+        (b"192.0.2.1,mx.example.com", client_rule, "a line for each"),
+        (b"*", client_rule, "everybody"),
+        (b"*@*", recipient_rule, "everybody"),
+        ("example.com\n".encode("utf-16"), client_rule, "UTF-16"),
+    ],
+)
+def test_errors_say_the_way_out(line, form, words):
+    """What cannot be meant here is left out, with what to write."""
+    [(number, reason)] = Patterns(line, form).errors
+    assert number == 1
+    assert words in reason
