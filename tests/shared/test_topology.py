@@ -15,6 +15,7 @@ from conftest import SCRIPT, request
 from postfix_harness import free_port
 from valkey_server import PROGRAM, ValkeyCluster, ValkeyServer
 
+from greylist.commands.check.shared import RIGHTS
 from greylist.store.valkey.cluster import Node, slot_of
 from greylist.store.valkey.errors import Unavailable
 from tests.shared.house import DEFERRED, DUNNO, SharedHouse, logged
@@ -135,7 +136,9 @@ def test_unknown_group(stack):
 def test_cluster(stack):
     """Entries are on the masters that have their slots; what is asked together lies together."""
     cluster = stack.enter_context(ValkeyCluster())
-    house = SharedHouse(cluster.url)
+    for server in cluster.servers:
+        server.ask("ACL", "SETUSER", "greylist", "on", ">sesame", "~greylist:*", *RIGHTS.split())
+    house = SharedHouse(cluster.url.replace("//", "//greylist:sesame@"))
     stack.callback(house.close)
     process = house.filter()
     for number in range(20):
@@ -228,6 +231,7 @@ def test_tls(stack, certificates):
 
 def test_restricted_user(stack):
     """A user who may only use our keys is enough, for all commands; and has no others."""
+    assert {rule for rule in acl() if rule[0] == "+"} < set(RIGHTS.split())
     server = stack.enter_context(ValkeyServer())
     server.ask("ACL", "SETUSER", "greylist", *acl())
     server.ask("SET", "other", "secret")

@@ -25,10 +25,16 @@ if TYPE_CHECKING:
 
 _GREYLIST_GOES_ON = "Until then, mail is let through without greylisting."
 
+RIGHTS = (
+    "+mget +get +set +del +eval +evalsha +scan +select +ping +info +time +config|get"
+    " +cluster|slots +asking"
+)
+"""What a user has to be allowed: the last two in a cluster."""
+
 _REMEDIES = {
     "NOAUTH": "Set database_password_file, or put the password into the URL.",
     "WRONGPASS": "Set the right user in the URL, and the right password.",
-    "NOPERM": "ACL SETUSER greylist ~greylist:* +@read +@write +@scripting +@connection",
+    "NOPERM": f"ACL SETUSER greylist ~greylist:* {RIGHTS}",
 }
 """What mends an error of the server, by its first word."""
 
