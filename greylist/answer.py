@@ -14,7 +14,7 @@ from greylist.log import Log, line, quote
 from greylist.protocol import RequestError, reply
 from greylist.screening import is_listed, screen
 from greylist.settings import SettingsError
-from greylist.store import StoreAway, opener
+from greylist.store import StoreAway, StoreGone, opener
 from greylist.whitelist.lines import rule
 from greylist.whitelist.matcher import Whitelist
 
@@ -160,6 +160,10 @@ class Responder:
 
         try:
             return store.transact(decide, self._hint(requests))
+        except StoreGone:
+            # Not closed: that would write into what stands in its place.
+            self.store = None
+            raise
         except StoreAway:
             # Hanging up would cost Postfix a second and a new process for each mail.
             return [policy.Decision(policy.PASS, "pass", "database away") for _ in requests]

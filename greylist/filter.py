@@ -12,7 +12,7 @@ import os
 
 from greylist import settings
 from greylist.answer import Responder
-from greylist.log import Log
+from greylist.log import Log, place_of
 from greylist.protocol import RequestError, read_requests
 from greylist.settings import SettingsError
 from greylist.store import StoreError
@@ -111,17 +111,6 @@ def main(configuration: Settings | None = None) -> NoReturn:
     except ImportError:
         raise
     except Exception as error:  # noqa: BLE001 - under spawn nobody would ever see it
-        log.fatal(f"{_place(error)}: {error!r}")
+        log.fatal(place_of(error))
     # No destructor runs: closing a database that is not ours any more would damage it.
     os._exit(status)
-
-
-def _place(error: BaseException) -> str:
-    """Return the file and line where an exception was raised."""
-    trace = error.__traceback__
-    while trace and trace.tb_next:
-        trace = trace.tb_next
-    if trace is None:
-        return "?"
-    name = os.path.basename(trace.tb_frame.f_code.co_filename)
-    return f"{name}:{trace.tb_lineno}"

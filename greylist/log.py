@@ -15,6 +15,12 @@ if TYPE_CHECKING:
 
 _SOCKET = "/dev/log"
 
+ROOM_WAIT = 0.1
+"""Seconds for which a line waits for room in a pipe that is standard error."""
+
+LINE = 4096
+"""Bytes of a line to standard error: as many fit into a pipe that can be written to."""
+
 _PLAIN = bytes(code for code in range(0x21, 0x7F) if chr(code) not in "\\*?[")
 """The bytes that stand for themselves; a backslash escapes, the others mean more in a pattern."""
 
@@ -76,7 +82,7 @@ class Log:
     A warning that no syslog daemon takes goes to standard error.
     """
 
-    __slots__ = ("_echo", "_name", "_said", "_target", "facility", "quiet", "verbose")
+    __slots__ = ("_dropped", "_echo", "_name", "_said", "_target", "facility", "quiet", "verbose")
 
     def __init__(self) -> None:
         self.facility = "mail"
@@ -86,6 +92,7 @@ class Log:
         self._name = "greylist"
         self._echo = False
         self._said: set[str] = set()
+        self._dropped: int | None = None
         self._open()
 
     def configure(self, settings: Settings) -> None:
@@ -94,6 +101,8 @@ class Log:
         self.quiet = settings.quiet
         self._name = settings.syslog_name
         self._target = settings.log
+        if self._target == "stderr" and self._dropped is None:
+            self._dropped = 0
         self.use(settings.syslog_facility)
         if self._target == "stderr" and _is_null(2):
             self._target = "syslog"
@@ -133,8 +142,25 @@ class Log:
             echo = echo or (priority != syslog.LOG_INFO and not os.path.exists(_SOCKET))
         elif self._target != "stderr":
             _append(self._target, f"{self._name}[{os.getpid()}]: {text}")
-        if echo and sys.stderr:  # none where it was closed at the start
+        if self._dropped is not None and self._target == "stderr":
+            self._tell(f"{self._name}: {text}")
+        elif echo and sys.stderr:  # none where it was closed at the start
             print(f"{self._name}: {text}", file=sys.stderr, flush=True)  # noqa: T201
+
+    def _tell(self, text: str) -> None:
+        """Write a line to standard error, unless nobody reads it: no request waits for that."""
+        import select  # only where this is wanted
+
+        if not select.select([], [2], [], 0 if self._dropped else ROOM_WAIT)[1]:
+            self._dropped = (self._dropped or 0) + 1
+            return
+        if self._dropped:
+            text = f"{self._name}: warning: {self._dropped} lines are missing here\n{text}"
+        self._dropped = 0
+        try:
+            os.write(2, text.encode(errors="backslashreplace")[: LINE - 1] + b"\n")
+        except OSError:
+            pass  # its reader has gone
 
     def decision(self, request: Request, decision: Decision) -> None:
         """Log a decision in postgrey's form; what is about the configuration, once."""
@@ -212,3 +238,14 @@ def _attributes(request: Request) -> str:
             if request.get(name)
         ]
     )
+
+
+def place_of(error: BaseException) -> str:
+    """Return the file and line where an exception was raised, and the exception."""
+    trace = error.__traceback__
+    while trace and trace.tb_next:
+        trace = trace.tb_next
+    where = "?"
+    if trace:
+        where = f"{os.path.basename(trace.tb_frame.f_code.co_filename)}:{trace.tb_lineno}"
+    return f"{where}: {error!r}"

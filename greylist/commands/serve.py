@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import os
+import signal
 from typing import TYPE_CHECKING
 
 import click
@@ -68,10 +70,18 @@ def run(settings: Settings, log: Log) -> None:
         ListenError: a socket cannot be listened on.
         StoreError: the database cannot be used.
     """
+    # Settings and lists are followed without it; and its default action is the end.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     listeners = sockets(settings, log.warning)
     prepare = [_prepare(settings, number) for number in range(settings.workers)]
     responder = Responder(settings, log)
     responder.open()  # root becomes the database's owner before the first request is read
+    if os.geteuid() == 0:
+        log.warning(
+            "acting as root, as the database is root's own or on a server; mend it: start it as "
+            "another user (User= in the unit, USER in a container), who then has to own the "
+            "database's directory"
+        )
     gc.freeze()
     if settings.workers == 1:
         serve(responder, listeners, prepare[0])
@@ -79,8 +89,8 @@ def run(settings: Settings, log: Log) -> None:
     assert responder.store
     responder.store.close()
 
-    def work(number: int) -> None:
-        serve(Responder(settings, log), listeners, prepare[number])
+    def work(number: int, parent: int) -> None:
+        serve(Responder(settings, log), listeners, prepare[number], parent)
 
     Workers(log, work).run(settings.workers)
 

@@ -6,16 +6,18 @@ address :== "unix:" path | "inet:" host ":" port | "inet:[" IPv6 address "]:" po
 from __future__ import annotations
 
 import errno
+import fcntl
 import grp
 import os
 import pwd
 import socket
 import stat
+from contextlib import contextmanager
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from greylist.settings import Settings
 
@@ -41,32 +43,65 @@ def sockets(settings: Settings, warn: Callable[[str], object]) -> list[socket.so
         ListenError: an address is in use, or cannot be bound.
     """
     found = inherited()
-    if found:
-        return found
-    if not settings.listen:
+    if not found and not settings.listen:
         raise ListenError(
             "there is no address to listen on; mend it: listen = "
             "unix:/var/spool/postfix/private/greylist in greylist.cf, or --listen"
         )
-    for address in settings.listen:
-        kind, _, rest = address.partition(":")
-        found.append(_unix(rest, settings) if kind == "unix" else _inet(rest, warn))
+    found = found or [_bound(address, settings) for address in settings.listen]
     for one in found:
         one.setblocking(False)
-        one.listen(BACKLOG)
+        _warn_if_open(one, warn)
     return found
 
 
 def inherited() -> list[socket.socket]:
-    """Return the sockets that systemd hands over, if it does (sd_listen_fds(3))."""
-    if os.environ.get("LISTEN_PID") != str(os.getpid()):
+    """Return the sockets that systemd hands over, if it does (sd_listen_fds(3)).
+
+    Raises:
+        ListenError: they are none that a server listens on.
+    """
+    pid, count = os.environ.pop("LISTEN_PID", ""), os.environ.pop("LISTEN_FDS", "0")
+    if pid != str(os.getpid()) or not count.isdecimal():
         return []
-    count = int(os.environ.get("LISTEN_FDS", "0"))
-    found = [socket.socket(fileno=FIRST + number) for number in range(count)]
-    for one in found:
-        os.set_inheritable(one.fileno(), False)
-        one.setblocking(False)
+    found = []
+    for number in range(FIRST, FIRST + int(count)):
+        try:
+            one = socket.socket(fileno=number)
+            listens = one.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+        except OSError as error:
+            raise ListenError(f"LISTEN_FDS: descriptor {number}: {error.strerror}") from error
+        if not listens:
+            raise ListenError(
+                f"LISTEN_FDS: descriptor {number} does not listen; mend it: have ListenStream= and "
+                "Accept=no in the socket's unit (with Accept=yes, start greylist without serve)"
+            )
+        os.set_inheritable(number, False)
+        found.append(one)
     return found
+
+
+def _bound(address: str, settings: Settings) -> socket.socket:
+    """Return a socket that listens at an address of the settings.
+
+    Raises:
+        ListenError: it cannot be.
+    """
+    kind, _, rest = address.partition(":")
+    return _unix(rest, settings) if kind == "unix" else _inet(rest)
+
+
+def _warn_if_open(listener: socket.socket, warn: Callable[[str], object]) -> None:
+    """Warn of an address that other hosts can reach."""
+    if listener.family not in {socket.AF_INET, socket.AF_INET6}:
+        return
+    host, port = listener.getsockname()[:2]
+    if not ip_address(host).is_loopback:
+        shown = f"[{host}]" if ":" in host else host
+        warn(
+            f"inet:{shown}:{port} can be reached from other hosts: whoever reaches it can ask who "
+            "writes to whom, and fill the database; keep it behind a firewall"
+        )
 
 
 def _unix(path: str, settings: Settings) -> socket.socket:
@@ -77,21 +112,42 @@ def _unix(path: str, settings: Settings) -> socket.socket:
     """
     listener = socket.socket(socket.AF_UNIX)
     try:
-        _clear(path)
-        user, group = _owner(settings)
-        # It has its mode from the start: whoever owns the directory could put a symbolic link in
-        # its place, and what root did to it by its name would be done to another's file.
-        before = os.umask(0o777 & ~settings.listen_mode)
-        try:
-            listener.bind(path)
-        finally:
-            os.umask(before)
-        if user != -1 or group != -1:
-            os.chown(path, user, group, follow_symlinks=False)
+        with _alone(os.path.dirname(path)):
+            _bind(listener, path, settings)
     except OSError as error:
         listener.close()
         raise ListenError(f"unix:{path}: {error.strerror or error}") from error
+    except ListenError:
+        listener.close()
+        raise
     return listener
+
+
+@contextmanager
+def _alone(directory: str) -> Iterator[None]:
+    """Keep other servers from replacing a socket here: one of them would replace a new one."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _bind(listener: socket.socket, path: str, settings: Settings) -> None:
+    """Listen at a path, which nobody else looks at meanwhile."""
+    _clear(path)
+    user, group = _owner(settings)
+    # It has its mode from the start: whoever owns the directory could put a symbolic link in its
+    # place, and what root did to it by its name would be done to another's file.
+    before = os.umask(0o777 & ~settings.listen_mode)
+    try:
+        listener.bind(path)
+    finally:
+        os.umask(before)
+    if user != -1 or group != -1:
+        os.chown(path, user, group, follow_symlinks=False)
+    listener.listen(BACKLOG)
 
 
 def _clear(path: str) -> None:
@@ -134,11 +190,11 @@ def _owner(settings: Settings) -> tuple[int, int]:
     return user, group
 
 
-def _inet(rest: str, warn: Callable[[str], object]) -> socket.socket:
-    """Return a socket bound to a host's address and a port.
+def _inet(rest: str) -> socket.socket:
+    """Return a socket that listens at a host's address and a port.
 
     Raises:
-        ListenError: it cannot be bound.
+        ListenError: it cannot be.
     """
     host, _, port = rest.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
@@ -149,16 +205,12 @@ def _inet(rest: str, warn: Callable[[str], object]) -> socket.socket:
         if family == socket.AF_INET6:
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         listener.bind((host, int(port)))
+        listener.listen(BACKLOG)
     except OSError as error:
         listener.close()
         in_use = error.errno == errno.EADDRINUSE
         reason = "in use: another server listens there" if in_use else error.strerror or str(error)
         raise ListenError(f"inet:{rest}: {reason}") from error
-    if not ip_address(listener.getsockname()[0]).is_loopback:
-        warn(
-            f"inet:{rest} can be reached from other hosts: whoever reaches it can ask who "
-            "writes to whom, and fill the database; keep it behind a firewall"
-        )
     return listener
 
 

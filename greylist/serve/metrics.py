@@ -13,11 +13,13 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from greylist.commands.entry import entries
 from greylist.commands.metrics import render
 from greylist.commands.report.statistics import Figures
-from greylist.commands.session import MOST, kept
+from greylist.commands.session import kept
 from greylist.policy import Decision
 from greylist.store import StoreError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from greylist.protocol import RequestError
     from greylist.serve.server import Server
 
@@ -37,7 +39,16 @@ HEAD_LIMIT = 8192
 """Bytes of a request's head."""
 
 PATIENCE = 10.0
-"""Seconds in which a request's head has to arrive."""
+"""Seconds in which a request has to arrive, and its answer to be taken."""
+
+SCRAPES = 16
+"""Requests at once at most; there is one Prometheus, or a few."""
+
+COUNT_WAIT = 2.0
+"""Seconds for which the first request waits until the entries are counted."""
+
+SCAN = 256
+"""Entries that are counted between two turns of the loop: about 3 ms."""
 
 
 class Metrics:
@@ -78,8 +89,12 @@ class Metrics:
         connections.set_function(lambda: len(server.connections))
         self._figures = ""
         self._counted = -FIGURES_EVERY
+        self._counting: asyncio.Task[None] | None = None
+        self._open = 0
 
-    def observe(self, decided: list[Decision | RequestError | StoreError], seconds: float) -> None:
+    def observe(
+        self, decided: Sequence[Decision | RequestError | StoreError], seconds: float
+    ) -> None:
         """Count a batch."""
         self._durations.observe(seconds)
         self._batches.observe(len(decided))
@@ -96,50 +111,60 @@ class Metrics:
 
     async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Answer one HTTP request (RFC 9112); every path is that of the metrics."""
+        self._open += 1
         try:
-            async with asyncio.timeout(PATIENCE):
-                head = await reader.readuntil(b"\r\n\r\n")
-            allowed = head.startswith((b"GET ", b"HEAD "))
-            body = await self._text() if allowed else b""
-            status = b"200 OK" if allowed else b"405 Method Not Allowed"
-            kind = CONTENT_TYPE_LATEST.encode()
-            writer.write(
-                b"HTTP/1.1 %s\r\nContent-Type: %s\r\nContent-Length: %d\r\n"
-                % (status, kind, len(body))
-                + b"Connection: close\r\n\r\n"
-            )
-            if not head.startswith(b"HEAD "):
-                writer.write(body)
-            await writer.drain()
+            if self._open <= SCRAPES:
+                async with asyncio.timeout(PATIENCE):
+                    await self._answer(reader, writer)
         except (asyncio.IncompleteReadError, asyncio.LimitOverrunError, TimeoutError, OSError):
             pass  # it was no request, or its client has gone
         finally:
-            writer.close()
+            self._open -= 1
+            # What the client has not taken by now is not kept for it.
+            writer.transport.abort() if writer.transport.get_write_buffer_size() else writer.close()
+
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        allowed = head.startswith((b"GET ", b"HEAD "))
+        body = await self._text() if allowed else b""
+        status = b"200 OK" if allowed else b"405 Method Not Allowed"
+        kind = CONTENT_TYPE_LATEST.encode()
+        writer.write(
+            b"HTTP/1.1 %s\r\nContent-Type: %s\r\nContent-Length: %d\r\n" % (status, kind, len(body))
+            + b"Connection: close\r\n\r\n"
+        )
+        if not head.startswith(b"HEAD "):
+            writer.write(body)
+        await writer.drain()
 
     async def _text(self) -> bytes:
-        if time.monotonic() - self._counted >= FIGURES_EVERY:
-            self._counted = time.monotonic()
-            try:
-                self._figures = await self._count()
-            except StoreError as error:
-                self._server.responder.log.warning(f"metrics: {error}")
+        if not self._counting and time.monotonic() - self._counted >= FIGURES_EVERY:
+            self._counting = asyncio.create_task(self._count())
+        if self._counting and not self._figures:
+            await asyncio.wait([self._counting], timeout=COUNT_WAIT)
         counters: bytes = generate_latest(self._registry)
         return counters + self._figures.encode()
 
-    async def _count(self) -> str:
-        """Return the database's figures; requests are answered between two batches of entries."""
+    async def _count(self) -> None:
+        """Count the database's entries; requests are answered between two batches of them."""
         responder = self._server.responder
-        store = responder.store or responder.open()
-        now, cursor, found = int(time.time()), b"", []
-        while True:
-            cursor, batch = store.scan(cursor, MOST)
-            found += batch
-            if not cursor:
-                break
-            await asyncio.sleep(0)
-        settings = responder.settings
-        sizes = kept(settings).sizes()
-        return render(Figures(entries(found, settings, now), settings, now, sizes))
+        try:
+            settings, now = responder.settings, int(time.time())
+            figures = Figures([], settings, now, kept(settings).sizes(), ranked=False)
+            cursor = b""
+            while True:
+                store = responder.store or responder.open()
+                cursor, batch = store.scan(cursor, SCAN)
+                figures.count(entries(batch, settings, now))
+                if not cursor:
+                    break
+                await asyncio.sleep(0)
+            self._figures = render(figures)
+        except (StoreError, OSError) as error:
+            responder.log.warning(f"metrics: {error}")
+        finally:
+            self._counted = time.monotonic()
+            self._counting = None
 
 
 def bind(address: str, number: int) -> socket.socket:

@@ -7,6 +7,7 @@ import signal
 import time
 from typing import TYPE_CHECKING
 
+from greylist.log import place_of
 from greylist.serve.listen import notify
 
 if TYPE_CHECKING:
@@ -19,27 +20,37 @@ PAUSE = 1.0
 """Seconds before a process that died is started again."""
 
 
+ENDINGS = (signal.SIGTERM, signal.SIGINT)
+
+
 class Workers:
     """The processes, and the signal that ends them."""
 
-    def __init__(self, log: Log, work: Callable[[int], None]) -> None:
-        """Args: log: hears of deaths; work: what a process does, given its number."""
+    def __init__(self, log: Log, work: Callable[[int, int], None]) -> None:
+        """Remember what is to be done.
+
+        Args:
+            log: hears of deaths.
+            work: what a process does, given its number, and a descriptor that can be read when
+                this process has gone.
+        """
         self._log = log
         self._work = work
         self._children: dict[int, int] = {}
         self._ending = False
+        self._gone, self._alive = os.pipe()
 
     def run(self, count: int) -> None:
         """Keep this many processes until SIGTERM or SIGINT, and end them then."""
-        for ending in (signal.SIGTERM, signal.SIGINT):
+        for ending in ENDINGS:
             signal.signal(ending, self._end)
         for number in range(count):
             self._start(number)
         notify(b"READY=1")
         while self._children:
             child, status = os.wait()
-            number = self._children.pop(child)
-            if self._ending:
+            number = self._children.pop(child, -1)
+            if self._ending or number < 0:  # one that looks after the database, perhaps
                 continue
             code = os.waitstatus_to_exitcode(status)
             reason = f"signal {-code}" if code < 0 else f"status {code}"
@@ -48,23 +59,27 @@ class Workers:
             self._start(number)
 
     def _start(self, number: int) -> None:
-        if self._ending:
-            return
-        child = os.fork()
-        if child:
-            self._children[child] = number
-            if self._ending:  # the signal came in between
-                os.kill(child, signal.SIGTERM)
-            return
+        # Until each of the two knows what it is, a signal waits.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDINGS)
+        try:
+            if self._ending:
+                return
+            child = os.fork()
+            if child:
+                self._children[child] = number
+                return
+            for ending in ENDINGS:
+                signal.signal(ending, signal.SIG_DFL)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         status = 1
         try:
+            os.close(self._alive)
             os.environ.pop("NOTIFY_SOCKET", None)  # the parent speaks for all
-            for one in (signal.SIGTERM, signal.SIGINT):
-                signal.signal(one, signal.SIG_DFL)
-            self._work(number)
+            self._work(number, self._gone)
             status = 0
         except Exception as error:  # noqa: BLE001 - the parent sees the status alone
-            self._log.fatal(f"{type(error).__name__}: {error}")
+            self._log.fatal(place_of(error))
         finally:
             # No destructor runs: those of stale handles would write into the database.
             os._exit(status)

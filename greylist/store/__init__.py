@@ -133,6 +133,10 @@ class StoreError(Exception):
     """The store cannot be used; the text says why, and what mends it."""
 
 
+class StoreGone(StoreError):
+    """The store has to be opened anew: as it is open now, it cannot be used any more."""
+
+
 class StoreAway(StoreError):
     """A shared store cannot be reached just now: mail is not held up for that."""
 

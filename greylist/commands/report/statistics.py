@@ -49,8 +49,19 @@ class Figures:
         settings: Settings,
         now: int,
         sizes: tuple[int, int] = (0, 0),
+        *,
+        ranked: bool = True,
     ) -> None:
-        """Count entries; sizes: the bytes of the database, and of its log and cache."""
+        """Count entries.
+
+        Args:
+            entries: the first ones.
+            settings: tell the states.
+            now: seconds since the epoch.
+            sizes: the bytes of the database, and of its log and cache.
+            ranked: whether to count by client, sender and recipient too, which takes memory.
+        """
+        self._ranked = ranked
         self.now = now
         self.window = settings.retry_window
         self.states = dict.fromkeys(STATES, 0)
@@ -61,19 +72,24 @@ class Figures:
         self.clients: Counter[bytes] = Counter()
         self.senders: Counter[bytes] = Counter()
         self.recipients: Counter[bytes] = Counter()
+        self.bytes, self.log_bytes = sizes
+        self.count(entries)
+
+    def count(self, entries: Iterable[Entry]) -> None:
+        """Count further entries."""
         for entry in entries:
             self.states[entry.state] += 1
             if entry.is_triplet:
                 self._add(entry)
         self.delays.sort()
-        self.bytes, self.log_bytes = sizes
 
     def _add(self, entry: Entry) -> None:
         age = self.now - entry.first
         passed = entry.passed
-        self.clients[entry.client] += 1
-        self.senders[entry.sender.rpartition(b"@")[2]] += 1
-        self.recipients[entry.recipient] += 1
+        if self._ranked:
+            self.clients[entry.client] += 1
+            self.senders[entry.sender.rpartition(b"@")[2]] += 1
+            self.recipients[entry.recipient] += 1
         if 0 <= age < DAYS * DAY:
             self.days[age // DAY][0] += 1
             self.days[age // DAY][1] += passed

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 
-from greylist.store import StoreError
+from greylist.store import StoreError, StoreGone
 from greylist.store.berkeley.due import due_path
 from greylist.store.berkeley.environment import (
     CHECKPOINT_KBYTES,
@@ -275,7 +275,7 @@ class BerkeleyStore:
         except FileNotFoundError:
             there = False
         if not there:
-            raise StoreError(f"{path} was deleted or replaced; connect again")
+            raise StoreGone(f"{path} was deleted or replaced; connect again")
         if self._environment is not None and not self._is_attached():
             self._clean = b"not attached"
 
@@ -488,7 +488,7 @@ class BerkeleyStore:
         self._environment = self._entries = None
         self._generations += 1
         if self._generations > GENERATIONS:
-            raise StoreError(f"{self._path}: recovered {GENERATIONS} times under one filter")
+            raise StoreGone(f"{self._path}: recovered {GENERATIONS} times under one filter")
 
     def quarantine(self, reason: str, files: bytes) -> None:
         """Set the database aside, unless it is another one than that with this identity.
