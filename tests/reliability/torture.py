@@ -53,7 +53,7 @@ ROWS = [
 
 
 def run(row: Row, part: float) -> tuple[str, bool]:
-    """Return the row's line of the table, and whether all went well."""
+    """Return the row's line of the table, none if it was ended, and whether all went well."""
     command = row.sized(part)
     print(f"== {row.name}: python -m tests.reliability.{command}", flush=True)
     started = time.monotonic()
@@ -65,8 +65,8 @@ def run(row: Row, part: float) -> tuple[str, bool]:
             print(line, end="", flush=True)
             last = line if line.startswith("{") else last
     minutes = (time.monotonic() - started) / 60
-    counts = ast.literal_eval(last) if last else {"output": "none"}
-    return line_of(row, command, counts, minutes), process.returncode == 0
+    line = line_of(row, command, ast.literal_eval(last), minutes) if last else ""
+    return line, process.returncode == 0
 
 
 def line_of(row: Row, command: str, counts: dict[str, object], minutes: float) -> str:
@@ -101,7 +101,7 @@ def main() -> int:
             line, well = run(row, options.part)
             failed += not well
             print(line, flush=True)
-            if not options.dry:
+            if line and not options.dry:
                 DOCS.write_text(table(DOCS.read_text(), {row.name: line}))
     return failed
 
