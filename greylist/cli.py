@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from greylist import __version__, filter, settings
+from greylist.commands.invocation import invocation
 from greylist.log import Log
 from greylist.settings import SETTINGS, Setting, SettingsError
 from greylist.store import StoreError
@@ -49,23 +50,14 @@ def configure(config: str | None, options: dict[str, Any]) -> Settings:
     """
     try:
         configuration = settings.load(config)
-        for name, value in options.items():
-            if value is None or (name == "verbose" and not value):
-                continue
-            configuration.set(name, _text(value))
+        for name, text in invocation(config, options).options.items():
+            configuration.set(name, text)
         configuration.check()
     except SettingsError as error:
         raise click.UsageError(str(error)) from error
     except OSError as error:
         raise click.UsageError(f"cannot read {error.filename}: {error.strerror}") from error
     return configuration
-
-
-def _text(value: bool | int | str) -> str:
-    """Return an option's value as it would stand in the file."""
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return str(min(value, 3)) if isinstance(value, int) else value
 
 
 COMMANDS = {
@@ -179,7 +171,7 @@ def cli(context: click.Context, /, config: str | None, **options: Any) -> None:
     3 the database cannot be used.
     """
     if context.invoked_subcommand in OPTIONAL_SETTINGS:
-        context.obj = (config, options)
+        context.obj = invocation(config, options)
         return
     try:
         configuration = configure(config, options)

@@ -13,21 +13,23 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def acting_as(uid: int) -> Iterator[None]:
-    """Have root act as a user, in that user's own group, and be root again afterwards.
+def acting_as(uid: int, gid: int | None = None) -> Iterator[None]:
+    """Have root act as a user, and be root again afterwards.
+
+    The group is the user's own if none is given; there are no others, as under spawn(8).
 
     Whoever is not root stays what he is.
     """
     if os.geteuid() != 0 or uid == 0:
         yield
         return
-    groups, gid = os.getgroups(), os.getegid()
+    groups, before = os.getgroups(), os.getegid()
     os.setgroups([])
-    os.setegid(group(uid))
+    os.setegid(group(uid) if gid is None else gid)
     os.seteuid(uid)
     try:
         yield
     finally:
         os.seteuid(0)
-        os.setegid(gid)
+        os.setegid(before)
         os.setgroups(groups)

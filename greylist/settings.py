@@ -491,8 +491,12 @@ class Settings:
         settings.check()
         return settings
 
-    def read(self) -> None:
+    def read(self, tell: Callable[[int, str, str], None] | None = None) -> None:
         """Set what the file sets.
+
+        Args:
+            tell: is told of each line its number, the setting's name, and what is wrong with it or
+                nothing; then no line is an error, and one that is wrong is left out.
 
         Raises:
             SettingsError, OSError: as reread does.
@@ -504,12 +508,17 @@ class Settings:
         self.path = path
         for number, line in logical_lines(text.split("\n")):
             key, equals, value = line.partition("=")
+            wrong = ""
             try:
                 if not equals or not key.strip():
                     raise SettingsError(f"{line.strip()!r:.100} is not of the form 'name = value'")
                 self._set(key.strip(), value.strip())
             except SettingsError as error:
-                raise SettingsError(f"{path}:{number}: {error}") from None
+                wrong = str(error)
+            if tell:
+                tell(number, key.strip(), wrong)
+            elif wrong:
+                raise SettingsError(f"{path}:{number}: {wrong}")
 
 
 def load(path: str | None = None) -> Settings:

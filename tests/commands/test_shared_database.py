@@ -10,6 +10,7 @@ import time
 import pytest
 from valkey_server import ValkeyServer
 
+from greylist.commands.check.account import owner
 from greylist.commands.check.shared import examine
 from greylist.commands.session import opened
 
@@ -44,7 +45,10 @@ def shared(server, tmp_path):
 
 
 def findings(host):
-    return [(level, subject, text) for level, subject, text, _ in examine(host.settings)]
+    return [
+        (level, subject, text)
+        for level, subject, text, _ in examine(host.settings, owner(host.settings))
+    ]
 
 
 def test_figures(shared):

@@ -19,6 +19,7 @@ _PARAMETERS = (
     *_ALL,
     "command_time_limit",
     "default_process_limit",
+    "export_environment",
     "smtpd_policy_service_default_action",
     "smtpd_policy_service_timeout",
     "smtpd_restriction_classes",

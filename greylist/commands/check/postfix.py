@@ -32,13 +32,18 @@ TIME_LIMIT = 3600
 """Seconds for which spawn(8) should let a filter live; SMTPD_POLICY_README says as much."""
 
 
+def find(directory: str | None) -> Postfix | None:
+    """Return the Postfix of this host; None if there is none."""
+    program = shutil.which("postconf") or shutil.which("postconf", path="/usr/sbin")
+    return Postfix(program, directory) if program else None
+
+
 def examine(settings: Settings, directory: str | None) -> Findings:
     """Yield what is to say about Postfix's configuration."""
-    program = shutil.which("postconf") or shutil.which("postconf", path="/usr/sbin")
-    if not program:
+    postfix = find(directory)
+    if not postfix:
         yield Finding("ok", "postfix", "not looked at: there is no postconf here")
         return
-    postfix = Postfix(program, directory)
     try:
         services = postfix.services()
         if not services:

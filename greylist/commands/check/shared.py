@@ -18,6 +18,7 @@ from greylist.store.valkey.store import DEADLINE, reach
 from greylist.store.valkey.url import parse
 
 if TYPE_CHECKING:
+    from greylist.commands.check.account import Account
     from greylist.commands.check.report import Findings
     from greylist.settings import Settings
     from greylist.store.valkey.inspection import Inspected
@@ -51,10 +52,10 @@ _WRONG_CLOCK = 5
 """Seconds that two clocks may differ."""
 
 
-def examine(settings: Settings) -> Findings:
+def examine(settings: Settings, account: Account) -> Findings:
     """Yield what is to say about the database and its servers."""
     address = parse(settings.database)
-    yield from _secrets(settings, address)
+    yield from _secrets(settings, address, account)
     if address.kind == "sentinel" and len(address.hosts) < 3:
         text = f"{len(address.hosts)} Sentinels: it takes three to agree when one is away"
         yield Finding("warning", "database", text, "Name all Sentinels in the URL.")
@@ -89,7 +90,7 @@ def examine(settings: Settings) -> Findings:
     yield Finding("ok", "database", text)
 
 
-def _secrets(settings: Settings, address: Address) -> Findings:
+def _secrets(settings: Settings, address: Address, account: Account) -> Findings:
     """Yield which files with secrets can be read by everybody, or by nobody."""
     files = [settings.database_password_file, settings.database_certificate_file]
     if address.password:
@@ -97,7 +98,7 @@ def _secrets(settings: Settings, address: Address) -> Findings:
     for path in filter(None, files):
         try:
             mode = stat.S_IMODE(os.stat(path).st_mode)
-            with open(path, "rb"):
+            with account.acting(), open(path, "rb"):
                 pass
         except OSError as error:
             remedy = f"chown root:greylist {path}; chmod 0640 {path}\n{_GREYLIST_GOES_ON}"

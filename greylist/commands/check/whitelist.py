@@ -10,12 +10,14 @@ from greylist import log
 from greylist.commands import output
 from greylist.commands.check.reading import open_up
 from greylist.commands.check.report import Finding
-from greylist.commands.lists import lists, read
+from greylist.commands.lists import lists
+from greylist.watched_file import File
 from greylist.whitelist.lines import Line, samples
 from greylist.whitelist.matcher import Patterns
 from greylist.whitelist.regex import Expressions
 
 if TYPE_CHECKING:
+    from greylist.commands.check.account import Account
     from greylist.commands.check.report import Findings
     from greylist.settings import Settings
     from greylist.whitelist.lines import Form, Rule
@@ -48,16 +50,17 @@ _OLD = 365 * 86400
 _ADDRESS = re.compile(rb"[0-9a-f.:]*", re.IGNORECASE)
 
 
-def examine(settings: Settings) -> Findings:
-    """Yield what is to say about the whitelists, read as the filter's user."""
+def examine(settings: Settings, account: Account) -> Findings:
+    """Yield what is to say about the lists, read as the filter's user."""
     for name, path, form in lists(settings):
-        yield from _file(settings, name, path, form)
+        yield from _file(settings, account, name, path, form)
 
 
-def _file(settings: Settings, subject: str, path: str, form: Form) -> Findings:
+def _file(settings: Settings, account: Account, subject: str, path: str, form: Form) -> Findings:
     """Yield what is to say about one file."""
     try:
-        text = read(settings, path)
+        with account.acting():
+            text = File(path).read()
     except FileNotFoundError:
         yield _missing(settings, subject, path)
         return
