@@ -43,7 +43,11 @@ class ValkeyServer:
         self.options = options
         self.process: subprocess.Popen | None = None
         if start:
-            self.start()
+            try:
+                self.start()
+            except BaseException:
+                self.close()
+                raise
 
     def start(self, *options: str) -> None:
         """Start it, and wait until it answers."""
@@ -113,8 +117,17 @@ class ValkeyCluster:
         options = ("--cluster-enabled", "yes", "--cluster-node-timeout", "2000", "--cluster-port")
         # Without a port of its own the bus would be at one that there may not be: port + 10000.
         buses = [str(free_port()) for _ in range(3)]
-        self.servers = [ValkeyServer(*options, bus) for bus in buses]
+        self.servers: list[ValkeyServer] = []
+        try:
+            self._start(options, buses)
+        except BaseException:
+            self.close()
+            raise
         self.url = "valkey+cluster://" + ",".join(f"127.0.0.1:{s.port}" for s in self.servers)
+
+    def _start(self, options: tuple[str, ...], buses: list[str]) -> None:
+        for bus in buses:
+            self.servers.append(ValkeyServer(*options, bus))
         first = self.servers[0]
         for number, server in enumerate(self.servers):
             start, end = 16384 * number // 3, 16384 * (number + 1) // 3 - 1
@@ -130,5 +143,9 @@ class ValkeyCluster:
         return self
 
     def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the masters, and delete their files."""
         for server in self.servers:
             server.close()
