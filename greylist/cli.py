@@ -61,6 +61,7 @@ def configure(config: str | None, options: dict[str, Any]) -> Settings:
 
 
 COMMANDS = {
+    "setup": "Make Postfix ask greylist.",
     "check": "Look for what is wrong, and say what mends it.",
     "explain": "Say what a request would be answered, and why.",
     "list": "Show the entries.",
@@ -79,7 +80,7 @@ COMMANDS = {
 }
 """The commands and their short help, so that ``greylist --help`` need not load them."""
 
-OPTIONAL_SETTINGS = ("check", "spf")
+OPTIONAL_SETTINGS = ("check", "setup", "spf")
 """Commands that are to work when the settings are wrong; they read them themselves, if at all."""
 
 

@@ -52,6 +52,7 @@ def install(directory: Path) -> Path:
     site = next(home.glob("lib/python*/site-packages"))
     for name in MODULES:
         _copy_module(name, site)
+    _copy_examples(site / "greylist" / "examples")
     script = home / "bin" / "greylist"
     installed = Path(sysconfig.get_path("scripts")) / "greylist"
     body = installed.read_text().split("\n", 1)[1]
@@ -78,6 +79,15 @@ def _copy_python(target: Path) -> Path:
         shutil.copy2(shared, target / "lib")
     (target / "bin").mkdir()
     return Path(shutil.copy2(Path(sys._base_executable).resolve(), target / "bin"))
+
+
+def _copy_examples(examples: Path) -> None:
+    """Lay the examples where a wheel has them (pyproject.toml)."""
+    root = Path(__file__).parent.parent
+    examples.mkdir(exist_ok=True)
+    units = (root / "packaging" / "systemd").glob("greylist.s*")
+    for path in (*root.glob("*.example"), *units):
+        shutil.copy(path, examples / f"{path.name.removesuffix('.example')}.example")
 
 
 def _copy_module(name: str, site: Path) -> None:

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 LISTS = ("smtpd_recipient_restrictions", "smtpd_relay_restrictions")
 EARLY = ("smtpd_client_restrictions", "smtpd_helo_restrictions", "smtpd_sender_restrictions")
 LATE = ("smtpd_data_restrictions", "smtpd_end_of_data_restrictions")
-_ALL = (*LISTS, *EARLY, *LATE)
+ALL = (*LISTS, *EARLY, *LATE)
 _PARAMETERS = (
-    *_ALL,
+    *ALL,
     "command_time_limit",
     "default_process_limit",
     "export_environment",
@@ -112,10 +112,10 @@ class Postfix:
 
         What is in a class stands in place of the class.
         """
-        lists = {name: self._items(self.value(name)) for name in _ALL}
+        lists = {name: self._items(self.value(name)) for name in ALL}
         for line in self.ask("-Px").splitlines():
             name, _, value = line.partition(" = ")
-            if name.endswith(_ALL):
+            if name.endswith(ALL):
                 lists[name] = self._items(value)
         return lists
 

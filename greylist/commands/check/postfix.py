@@ -15,17 +15,18 @@ import shutil
 import subprocess
 from typing import TYPE_CHECKING, Any
 
-from greylist.commands.check.postconf import EARLY, LATE, LISTS, Postfix, called, position
+from greylist.commands.check.postconf import EARLY, LATE, LISTS, Postfix, Service, called, position
 from greylist.commands.check.report import Finding
 from greylist.settings import SettingsError, parse_time
 
 if TYPE_CHECKING:
-    from greylist.commands.check.postconf import Service
+    from collections.abc import Iterator
+
     from greylist.commands.check.report import Findings
     from greylist.settings import Settings
 
-_GUARDS = frozenset(("reject_unauth_destination", "defer_unauth_destination", "reject"))
-_ENDS = ("permit", "reject", "defer")
+GUARDS = frozenset(("reject_unauth_destination", "defer_unauth_destination", "reject"))
+ENDS = ("permit", "reject", "defer")
 _TABLE = re.compile("check_[a-z_]+_access", re.IGNORECASE)
 
 TIME_LIMIT = 3600
@@ -46,16 +47,39 @@ def examine(settings: Settings, directory: str | None) -> Findings:
         return
     try:
         services = postfix.services()
-        if not services:
+        postfix.load(services)
+        served = [] if services else list(_served(postfix, settings))
+        if not services and not served:
             remedy = "See master.cf.example, or append:\n" + _service_lines(settings)
             yield Finding("error", "master.cf", "no service spawns greylist", remedy)
-        postfix.load(services)
+        for service in served:
+            yield Finding("ok", "master.cf", f"{service.endpoint} is greylist serve's")
+            yield from _main(service, postfix, settings)
         for service in services:
             yield from _master(service, postfix, settings)
             yield from _main(service, postfix, settings)
     except (OSError, subprocess.TimeoutExpired) as error:
         text = f"postconf: {error}"
         yield Finding("warning", "postfix", text, "Mend that first; the rest was not looked at.")
+
+
+def _served(postfix: Postfix, settings: Settings) -> Iterator[Service]:
+    """Yield the places of greylist serve that main.cf asks."""
+    usual = Service("greylist", "unix", "y", "n", "0", "", ("greylist",))
+    places = [usual, *map(_listening, settings.listen)]
+    lists = [*postfix.lists().values(), *postfix.classes.values()]
+    for place in places:
+        if any(position(items, place) is not None for items in lists):
+            yield place
+            return
+
+
+def _listening(where: str) -> Service:
+    """Return a place where greylist serve listens as if master.cf had it."""
+    kind, _, name = where.partition(":")
+    if kind == "unix":
+        name = os.path.basename(name)
+    return Service(name, kind, "y", "n", "0", "", ("greylist",))
 
 
 def _service_lines(settings: Settings) -> str:
@@ -178,10 +202,10 @@ def _main(service: Service, postfix: Postfix, settings: Settings) -> Findings:
 
 def _guards(items: list[str]) -> bool:
     """Return whether these restrictions let no mail through that is for elsewhere."""
-    return not _GUARDS.isdisjoint(_effective(items))
+    return not GUARDS.isdisjoint(effective(items))
 
 
-def _effective(items: list[str]) -> list[str]:
+def effective(items: list[str]) -> list[str]:
     """Return the restrictions that are more than a warning, in lower case."""
     pairs = itertools.pairwise(["", *map(str.lower, items)])
     return [item for before, item in pairs if before != "warn_if_reject"]
@@ -193,7 +217,7 @@ def _place(name: str, before: list[str], service: Service, relayed: bool) -> Fin
     If smtpd_relay_restrictions keep the host from being an open relay, it is ``relayed``.
     """
     asks = f"{name} asks {service.endpoint}"
-    end = next((item for item in _effective(before) if item in _ENDS), "")
+    end = next((item for item in effective(before) if item in ENDS), "")
     if end:
         text = f"{asks} after {end}, where nothing is asked any more"
         return Finding("error", "main.cf", text, f"Move check_policy_service before {end}.")

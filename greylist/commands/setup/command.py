@@ -1,0 +1,173 @@
+"""``greylist setup``: user, directory, files, service and restriction, in an order that is safe."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import click
+
+from greylist import settings as settings_module
+from greylist.cli import configure
+from greylist.commands.check.command import examine, show
+from greylist.commands.invocation import Invocation
+from greylist.commands.setup import account, server, takeover
+from greylist.commands.setup.postfix import FOREIGN, Configuration
+from greylist.commands.setup.steps import Steps
+
+if TYPE_CHECKING:
+    from greylist.settings import Settings
+
+
+@click.command("setup", short_help="Make Postfix ask greylist.")
+@click.option("--dry-run", is_flag=True, help="Print every change, and make none.")
+@click.option(
+    "--remove", is_flag=True, help="Take service and restriction out again; data and files stay."
+)
+@click.option(
+    "--serve", is_flag=True, help="Set up greylist serve under systemd, in place of spawn(8)."
+)
+@click.option(
+    "--from",
+    "origin",
+    type=click.Choice(sorted(FOREIGN)),
+    help="Take over from it: import its options and entries, and take its place in main.cf.",
+)
+@click.option("--from-options", metavar="FILE", help="Its options. [default: where it has them]")
+@click.option(
+    "--from-database", metavar="PATH", help="Its database, or a dump. [default: where it has it]"
+)
+@click.option("--user", default="greylist", show_default=True, help="Whom the filters run as.")
+@click.option(
+    "--postfix",
+    metavar="DIR",
+    help="Where main.cf and master.cf are. [default: where postconf looks]",
+)
+@click.option(
+    "--units", metavar="DIR", default=server.DIRECTORY, show_default=True, help="For --serve."
+)
+@click.pass_obj
+def command(
+    obj: Invocation,
+    /,
+    dry_run: bool,
+    remove: bool,
+    serve: bool,
+    origin: str | None,
+    **places: str | None,
+) -> None:
+    """Make a user, a directory, settings and a list, and have Postfix ask greylist.
+
+    What is there already stays as it is, so a second run changes nothing; settings and lists are
+    never overwritten. In main.cf the restriction goes to the end of the restriction list in
+    force, behind reject_unauth_destination; where the right place is not certain, nothing of
+    main.cf is changed, and what to write is said. Then Postfix reloads, and check has a look.
+
+    With --from, the other service answers until Postfix asks ours, so no mail is deferred for it;
+    stop it afterwards.
+
+    \b
+    Examples:
+      greylist setup --dry-run
+      greylist setup
+      greylist setup --from postgrey
+    """
+    given, options = obj
+    steps = Steps(dry_run)
+    postfix = Configuration(steps, places["postfix"])
+    if remove:
+        _remove(postfix, places["units"] or "")
+        return
+    config = given or os.environ.get("GREYLIST_CONFIG") or settings_module.DEFAULT_PATH
+    config = os.path.abspath(config)
+    settings = _settings(config, options)
+    service = takeover.SERVICES[origin] if origin else None
+    source = takeover.database(service, places["from_database"]) if service else ""
+    lines = takeover.settings_lines(service, places["from_options"]) if service else []
+    user = places["user"] or ""
+    lists = postfix.plan(FOREIGN[service.name] if service else None)
+    _prepare(steps, settings, user, config, [*lines, *_lines(options)])
+    if not dry_run:
+        settings = _settings(config, options)
+    if service:
+        takeover.import_entries(steps, settings, source, "what it knows by now")
+    if _offer(postfix, serve, user, config, places["units"] or ""):
+        postfix.ask_service(lists)
+        if lists:
+            postfix.reload()
+    if service:
+        takeover.import_entries(steps, settings, source, "what it has learnt since")
+        steps.say(f"Postfix asks {service.name} no more. Stop it: systemctl disable --now {origin}")
+    if not steps.count:
+        click.echo("All is set up: nothing was changed.")
+    if not dry_run:
+        _check(config, options, places["postfix"])
+
+
+def _prepare(steps: Steps, settings: Settings, user: str, config: str, lines: list[str]) -> None:
+    """Make what a filter needs before Postfix starts the first one."""
+    account.make_user(steps, user, os.path.dirname(settings.database) or "/nonexistent")
+    account.make_directory(steps, settings, user)
+    account.make_file(steps, config, "greylist.cf", lines)
+    account.make_file(steps, settings.whitelist, "nogreylist")
+
+
+def _settings(config: str, options: dict[str, str]) -> Settings:
+    """Return the settings, which a dry run need not have written yet."""
+    if os.path.exists(config):
+        return configure(config, options)
+    settings = settings_module.Settings()
+    for name, value in options.items():
+        settings.set(name, value)
+    return settings
+
+
+def _lines(options: dict[str, str]) -> list[str]:
+    """Return lines of greylist.cf for the settings given as options."""
+    return [f"{name} = {value}" for name, value in options.items()]
+
+
+def _offer(postfix: Configuration, serve: bool, user: str, config: str, units: str) -> bool:
+    """Make the service reachable; return whether it is, so that Postfix may be told to ask it."""
+    program = account.program()
+    if serve:
+        path = os.path.join(postfix.queue(), "private", "greylist")
+        server.make_units(postfix.steps, server.Server(program, user, path, config, units))
+        postfix.remove_service()
+        postfix.reload()
+        return server.start(postfix.steps, path)
+    server.stop(postfix.steps, units)
+    before = postfix.steps.count
+    words = [program, *(["--config", config] if config != settings_module.DEFAULT_PATH else [])]
+    first = f"{{ argv={program} }}" if " " in program else f"argv={program}"
+    rest = [f"{{ {word} }}" if " " in word else word for word in words[1:]]
+    postfix.set_service(user, " ".join([first, *rest]))
+    if postfix.steps.count > before:
+        # Before anything asks it: a new smtpd reads main.cf at once, the master its file only now.
+        postfix.reload()
+    return True
+
+
+def _remove(postfix: Configuration, units: str) -> None:
+    """Have nothing ask the service, and then end it."""
+    steps = postfix.steps
+    postfix.leave_service()
+    if steps.count:
+        postfix.reload()
+    before = steps.count
+    postfix.remove_service()
+    if steps.count > before:
+        postfix.reload()
+    server.stop(steps, units)
+    if steps.count:
+        steps.say("settings, list, database and user are left as they are")
+    else:
+        click.echo("Nothing is set up: nothing was changed.")
+
+
+def _check(config: str, options: dict[str, str], postfix: str | None) -> None:
+    """Let check have the last word."""
+    click.echo()
+    findings = list(examine(Invocation(config, options), postfix))
+    show(findings)
+    raise click.exceptions.Exit(any(finding.level == "error" for finding in findings))

@@ -1,0 +1,248 @@
+"""``greylist setup``: on scratch files, and with a real Postfix that had never heard of it."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from types import SimpleNamespace
+
+import postfix_harness
+import pytest
+from readable import as_root
+
+from greylist.commands.setup.postfix import CALL
+from greylist.commands.setup.restriction import FRESH, CannotTell, inserted
+
+from .postfix_files import _user
+
+RELAY = ["permit_mynetworks", "permit_sasl_authenticated", "defer_unauth_destination"]
+MASTER = "smtp inet n - y - - smtpd\nsubmission inet n - y - - smtpd\n"
+OVERRIDE = """\
+smtp inet n - y - - smtpd
+  -o smtpd_recipient_restrictions=reject_unauth_destination
+submission inet n - y - - smtpd
+  -o smtpd_recipient_restrictions=reject
+"""
+ASK = f"check_policy_service {CALL}"
+
+needs_postconf = pytest.mark.skipif(
+    not (shutil.which("postconf") or os.path.exists("/usr/sbin/postconf")), reason="needs Postfix"
+)
+
+
+def test_a_list_of_its_own():
+    """A host without a list gets README.md's; whom its relay list permits is not asked about."""
+    policy = ["reject_unlisted_recipient", "check_policy_service", CALL]
+    assert inserted([], RELAY, CALL) == [*FRESH, *policy]
+    relay = ["permit_mynetworks", "permit_tls_clientcerts", "reject_unauth_destination"]
+    assert inserted([], relay, CALL) == [*relay, *policy]
+
+
+@pytest.mark.parametrize(
+    ("items", "place"),
+    [
+        ("reject_unauth_destination", 1),
+        ("reject_unauth_destination, reject_unlisted_recipient, reject_rbl_client x.example", 4),
+        ("reject_unauth_destination, permit", 1),
+        ("permit_mynetworks, reject", 1),
+        ("reject_unauth_destination, warn_if_reject, reject, reject_rbl_client y.example", 5),
+    ],
+)
+def test_the_place(items, place):
+    """The call stands behind all that may refuse, and before what ends the list."""
+    items = items.replace(",", "").split()
+    found = inserted(items, RELAY, CALL)
+    assert found.index("check_policy_service") == place
+    assert [item for item in found if item not in {"check_policy_service", CALL}] == items
+
+
+@pytest.mark.parametrize(
+    ("items", "relay", "words"),
+    [
+        ("", "permit_mynetworks", "refuses nobody"),
+        ("permit_mynetworks", "permit_mynetworks", "reject_unauth_destination"),
+        ("permit, reject_unauth_destination", "permit_mynetworks", "reject_unauth_destination"),
+        ("warn_if_reject, reject_unauth_destination", "", "reject_unauth_destination"),
+        ("$mine, reject_unauth_destination", "", "other parameters"),
+        ("permit_auth_destination, reject", "", "permit_auth_destination"),
+        (
+            "reject_unauth_destination, permit, reject_unlisted_recipient",
+            "",
+            "stands behind permit",
+        ),
+    ],
+)
+def test_no_certain_place(items, relay, words):
+    """Where the place is not certain, that is said."""
+    with pytest.raises(CannotTell, match=words):
+        inserted(items.replace(",", "").split(), relay.replace(",", "").split(), CALL)
+
+
+@pytest.fixture
+def mx(host, program, monkeypatch):
+    """Return a host with a Postfix's two files, and how to set it up."""
+    etc = host.path / "etc"
+    etc.mkdir()
+    # Its own directory is not made yet: setup does that.
+    host.database.parent.rmdir()
+    host.config.unlink()
+    host.whitelist.unlink()
+
+    def write(main, master=MASTER):
+        text = f"compatibility_level = 3.6\nmail_owner = postfix\n{main}\n"
+        (etc / "main.cf").write_text(text)
+        (etc / "master.cf").write_text(master)
+        os.utime(etc / "main.cf", (1_500_000_000, 1_500_000_000))
+
+    def setup(*arguments, code=0):
+        os.utime(etc / "main.cf", (1_500_000_000, 1_500_000_000))
+        done = subprocess.run(
+            [
+                program, "--config", host.config, "--database", host.database,
+                "--whitelist", host.whitelist, "setup", "--user", _user(),
+                "--postfix", etc, "--units", host.path, *arguments,
+            ],
+            capture_output=True, text=True, check=False, timeout=60, umask=0o022,
+        )  # fmt: skip
+        assert done.returncode in ({0, 1} if code is None else {code}), done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    def state():
+        return {
+            path.relative_to(host.path): path.read_bytes()
+            for path in sorted(host.path.rglob("*"))
+            if path.is_file()
+        }
+
+    return SimpleNamespace(host=host, etc=etc, write=write, setup=setup, state=state)
+
+
+def value(mx, name, option="-h"):
+    """Return what postconf says."""
+    program = shutil.which("postconf") or "/usr/sbin/postconf"
+    arguments = [program, "-c", mx.etc, option, name]
+    return subprocess.run(arguments, capture_output=True, text=True, check=True).stdout.strip()
+
+
+@needs_postconf
+def test_there_and_back(mx):
+    """A dry run changes nothing, a second run neither, and --remove gives the files back."""
+    mx.write("smtpd_relay_restrictions = " + ", ".join(RELAY))
+    before = mx.state()
+    shown = mx.setup("--dry-run")
+    assert f"write {mx.host.whitelist}" in shown
+    assert mx.state() == before
+    assert shown.count("would do") >= 5
+    mx.host.whitelist.write_text("# ours\n")
+    told = mx.setup()
+    assert mx.host.whitelist.read_text() == "# ours\n"
+    assert "0 errors" in told
+    # Each change had been shown.
+    shown = [line for line in re.findall("(?m)^would do  +(.*)", shown) if "nogrey" not in line]
+    assert re.findall("(?m)^do  +(.*)", told) == shown
+    assert value(mx, "smtpd_recipient_restrictions").endswith(f"reject_unlisted_recipient, {ASK}")
+    after = mx.state()
+    assert "nothing was changed" in mx.setup()
+    assert mx.state() == after
+    mx.setup("--remove")
+    assert value(mx, "smtpd_recipient_restrictions", "-n") == ""
+    assert {name: text.split() for name, text in mx.state().items() if name in before} == {
+        name: text.split() for name, text in before.items()
+    }
+    assert "nothing was changed" in mx.setup("--remove")
+
+
+@needs_postconf
+@pytest.mark.parametrize(
+    ("main", "master", "place"),
+    [
+        ("mine = reject_unauth_destination\nsmtpd_recipient_restrictions = $mine", MASTER, "mine"),
+        (
+            "",
+            OVERRIDE,
+            "smtp/inet/smtpd_recipient_restrictions",
+        ),
+    ],
+)
+def test_the_list_in_force(mx, main, master, place):
+    """The list that strangers meet is changed, wherever it is written."""
+    mx.write(main, master)
+    mx.setup(code=None)
+    written = value(mx, place, "-P" if "/" in place else "-h")
+    assert (
+        ASK.replace(", ", " ").split()
+        == re.sub(r"([{}])", r" \1 ", written).replace(",", " ").split()[-6:]
+    )
+
+
+@needs_postconf
+@pytest.mark.parametrize(
+    ("main", "master", "words"),
+    [
+        (
+            "",
+            OVERRIDE + "127.0.0.1:26 inet n - y - - smtpd\n",
+            "cannot tell which",
+        ),
+        ("smtpd_relay_restrictions = permit_mynetworks\nsmtpd_recipient_restrictions = permit",
+         MASTER, "reject_unauth_destination"),
+        ("smtpd_recipient_restrictions = check_policy_service inet:127.0.0.1:10023",
+         MASTER, "--from postgrey"),
+    ],
+)  # fmt: skip
+def test_refusals(mx, main, master, words):
+    """Where it cannot tell, it says so, and changes nothing at all."""
+    mx.write(main, master)
+    before = mx.state()
+    assert words in mx.setup(code=1)
+    assert mx.state() == before
+
+
+@needs_postconf
+def test_serve(mx):
+    """The server's units are written; without systemd, what is to be started is said."""
+    if os.path.isdir("/run/systemd/system"):
+        pytest.fail("is not to be tried where systemd runs: it would start the unit")
+    mx.write(
+        f"queue_directory = {mx.host.path}/queue\nsmtpd_relay_restrictions = {', '.join(RELAY)}"
+    )
+    told = mx.setup("--serve", code=None)
+    assert f"greylist serve --listen unix:{mx.host.path}/queue/private/greylist" in told
+    assert f"User={_user()}" in (mx.host.path / "greylist.service").read_text()
+    assert f"ListenStream={mx.host.path}/queue" in (mx.host.path / "greylist.socket").read_text()
+    # Nobody listens: Postfix is not told to ask.
+    assert value(mx, "smtpd_recipient_restrictions") == ""
+    mx.setup("--remove")
+    assert not (mx.host.path / "greylist.socket").exists()
+
+
+@pytest.mark.postfix
+@pytest.mark.root
+@pytest.mark.skipif(bool(postfix_harness.unavailable()), reason=postfix_harness.unavailable())
+def test_a_running_postfix():
+    """A Postfix that runs defers the first attempt after setup, and the retry passes."""
+    instance = postfix_harness.Postfix()
+    etc, program = instance.directory / "etc", instance.bin / "greylist"
+    postconf = shutil.which("postconf") or "/usr/sbin/postconf"
+    config = instance.directory / "greylist.cf"
+    for arguments in (
+        ["-X", "smtpd_recipient_restrictions", "greylist_time_limit"],
+        ["-MX", "greylist/unix", f"127.0.0.1:{instance.policy_port}/inet"],
+        ["smtpd_relay_restrictions=permit_mynetworks, reject_unauth_destination"],
+        ["mynetworks=127.0.0.2/32"],
+    ):
+        as_root(postconf, "-c", etc, *arguments)
+    setup = [program, "--config", config, "setup", "--user", "nobody", "--postfix", etc]
+    triplet = ("192.0.2.1", "a@example.com", "b@example.org")
+    with instance:
+        assert instance.attempt(*triplet) == 250
+        done = as_root(*setup, check=False)
+        assert not done.returncode, done.stdout + done.stderr
+        assert instance.attempt(*triplet) == 450
+        instance.age(301)
+        assert instance.attempt(*triplet) == 250
+        as_root(*setup, "--remove")
+        assert instance.attempt("198.51.100.1", *triplet[1:]) == 250
+        assert not re.search(r"fatal|panic", instance.log())
