@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import time
 from contextlib import contextmanager
 from statistics import median
 
+from benchmarks import contenders, traffic
 from benchmarks.sink import Sink
 
 TYPE_CHECKING = False
@@ -16,7 +18,6 @@ if TYPE_CHECKING:
     from typing import TypeVar
 
     from benchmarks.loader import Load
-    from benchmarks.rows.data import Filled
 
     T = TypeVar("T")
 
@@ -58,6 +59,35 @@ class Table:
             end = "reached" if reached else "**missed**"
             parts.append(f"Must reach {what}: seen {seen}, {end}.")
         return "\n\n".join(parts) + "\n"
+
+
+class Filled:
+    """Our filter over a database that was filled before.
+
+    Attributes:
+        disk: bytes that the database takes on the disk.
+        length: bytes of all keys and values.
+    """
+
+    def __init__(self, directory: str, count: int) -> None:
+        self.contender = contenders.ours(directory, traffic.whitelist(200))
+        told = subprocess.run(
+            [sys.executable, "-m", "benchmarks.fill", str(count)],
+            check=True,
+            cwd=os.path.dirname(os.path.dirname(os.path.abspath(__file__))),
+            env=self.contender.environment,
+            stdout=subprocess.PIPE,
+        ).stdout.split()
+        self.length = int(told[1])
+        self._path = os.path.join(directory, "db", "greylist.db")
+        self.disk = os.stat(self._path).st_blocks * 512
+
+    def at_hand(self) -> None:
+        """Have the system's cache hold the whole file, and nothing left to be written."""
+        os.sync()
+        with open(self._path, "rb", buffering=0) as file:
+            while file.read(1 << 20):
+                pass
 
 
 class Bench:

@@ -10,8 +10,9 @@ import sys
 import time
 
 from benchmarks.loader import PATIENCE, LoadError
-from greylist.store.valkey.connection import Connection, Secrets
+from greylist.store.valkey.connection import Connection
 from greylist.store.valkey.errors import Unavailable
+from greylist.store.valkey.secrets import Secrets
 from greylist.store.valkey.url import parse
 
 PROGRAM = next(filter(shutil.which, ("valkey-server", "redis-server")), "valkey-server")

@@ -9,12 +9,14 @@ import time
 
 from greylist import policy
 from greylist.addresses import is_private_text
+from greylist.decision import PASS, Decision
 from greylist.expiry import Rules
 from greylist.log import Log, line, quote
 from greylist.protocol import RequestError, reply
 from greylist.screening import is_listed, screen
 from greylist.settings import SettingsError
-from greylist.store import StoreAway, StoreGone, opener
+from greylist.store import StoreAway, StoreGone
+from greylist.store.opening import opener
 from greylist.whitelist.lines import rule
 from greylist.whitelist.matcher import Whitelist
 
@@ -22,7 +24,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from greylist.policy import Decision
     from greylist.protocol import Request
     from greylist.settings import Settings
     from greylist.store import Entries, Store
@@ -166,7 +167,7 @@ class Responder:
             raise
         except StoreAway:
             # Hanging up would cost Postfix a second and a new process for each mail.
-            return [policy.Decision(policy.PASS, "pass", "database away") for _ in requests]
+            return [Decision(PASS, "pass", "database away") for _ in requests]
 
     def _hint(self, requests: list[Request]) -> Iterator[bytes]:
         """Yield the keys that the decisions on requests will ask for."""

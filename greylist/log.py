@@ -9,7 +9,7 @@ import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from greylist.policy import Decision
+    from greylist.decision import Decision
     from greylist.protocol import Request
     from greylist.settings import Settings
 

@@ -45,6 +45,7 @@ the triplets, these entries are stored; a triplet's key never starts with a slas
 from __future__ import annotations
 
 from greylist.client import identities
+from greylist.decision import PASS, Decision
 from greylist.expiry import is_expired
 from greylist.recipient import delivered
 from greylist.reply import deferral, header
@@ -71,9 +72,6 @@ if TYPE_CHECKING:
 
     Stored = tuple[bytes, bytes, Triplet]
 
-PASS = b"dunno"
-"""Not ``ok``: the restrictions after ours still apply (Postfix, access(5))."""
-
 HOUR = 3600
 
 SKEW = 300
@@ -82,33 +80,6 @@ taken for new: under the default delay that makes nobody wait longer."""
 
 BOUNDARY = 30
 """Seconds before the end of the delay in which a deferred RCPT is remembered."""
-
-
-class Decision:
-    """An action for Postfix, and why.
-
-    Attributes:
-        action: the text after ``action=``.
-        verdict: ``greylist`` or ``pass``, for the log.
-        reason: why, for the log, in postgrey's words where it has any.
-        key: the text that was looked up, empty when nothing was.
-        found: the value stored before, or the line of a whitelist; empty when there was none.
-        stored: the value stored now, empty when nothing was.
-        age: seconds since the first attempt.
-        warning: what an administrator should know about the request or the entry.
-        once: it says something about the configuration, which a process logs once.
-    """
-
-    __slots__ = ("action", "age", "found", "key", "once", "reason", "stored", "verdict", "warning")
-
-    def __init__(self, action: bytes, verdict: str, reason: str, warning: str = "") -> None:
-        self.action = action
-        self.verdict = verdict
-        self.reason = reason
-        self.warning = warning
-        self.key = self.found = self.stored = b""
-        self.age = 0
-        self.once = False
 
 
 def decide(  # noqa: PLR0913 - what a decision depends on

@@ -6,7 +6,7 @@ A list is asked about every address that the recipient may stand for (``recipien
 from __future__ import annotations
 
 from greylist.client import suspicious
-from greylist.policy import PASS, Decision
+from greylist.decision import PASS, Decision
 from greylist.recipient import forms, is_placeless, unextended
 from greylist.triplet import escape
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from greylist.log import Log
 from greylist.settings import Settings
-from greylist.store import opener
 from greylist.store.memory import MemoryStore, Overlay
+from greylist.store.opening import opener
 from tests.valkey_server import ValkeyCluster, ValkeyServer
 
 KEYS = st.sampled_from([b"a", b"b", b"c", b"ca", b"d/\xff/e"])

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 from postfix_harness import free_port
 
-from greylist.store.valkey.connection import Connection, Secrets
+from greylist.store.valkey.connection import Connection
 from greylist.store.valkey.errors import Refused, Unavailable
+from greylist.store.valkey.secrets import Secrets
 from greylist.store.valkey.url import parse
 
 if TYPE_CHECKING:

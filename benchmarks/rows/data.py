@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import random
 import subprocess
-import sys
 from functools import partial
 from statistics import median
 
 from benchmarks import contenders, traffic
-from benchmarks.bench import Table, micro, milli, one_processor, rate, times, wait
+from benchmarks.bench import Filled, Table, micro, milli, one_processor, rate, times, wait
 from benchmarks.loader import Load, LoadError, alone, together
 from benchmarks.rows.alone import starter
 
@@ -66,35 +64,6 @@ def whitelist(bench: Bench) -> list[Table]:
 
 def _repeat(wire: Wire, batch: list[bytes]) -> Callable[[], Load]:
     return lambda: alone(wire, batch)
-
-
-class Filled:
-    """Our filter over a database that was filled before.
-
-    Attributes:
-        disk: bytes that the database takes on the disk.
-        length: bytes of all keys and values.
-    """
-
-    def __init__(self, directory: str, count: int) -> None:
-        self.contender = contenders.ours(directory, traffic.whitelist(200))
-        told = subprocess.run(
-            [sys.executable, "-m", "benchmarks.fill", str(count)],
-            check=True,
-            cwd=os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))),
-            env=self.contender.environment,
-            stdout=subprocess.PIPE,
-        ).stdout.split()
-        self.length = int(told[1])
-        self._path = os.path.join(directory, "db", "greylist.db")
-        self.disk = os.stat(self._path).st_blocks * 512
-
-    def at_hand(self) -> None:
-        """Have the system's cache hold the whole file, and nothing left to be written."""
-        os.sync()
-        with open(self._path, "rb", buffering=0) as file:
-            while file.read(1 << 20):
-                pass
 
 
 def filled(bench: Bench, count: int) -> Filled:

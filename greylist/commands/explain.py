@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from greylist.commands.logs.refusal import Refusal
-    from greylist.policy import Decision
+    from greylist.decision import Decision
     from greylist.protocol import Request
     from greylist.settings import Settings
     from greylist.store import Entries

@@ -12,9 +12,8 @@ from greylist.cli import configure
 from greylist.commands import output
 from greylist.commands.logs.attempts import mynetworks_option, read_mail
 from greylist.commands.logs.simulation import Outcome, deliveries, play
-from greylist.commands.report.statistics import quantile
+from greylist.commands.report.statistics import QUANTILES, quantile
 from greylist.commands.session import kept, to_person
-from greylist.commands.stats import QUANTILES
 
 if TYPE_CHECKING:
     from greylist.commands.logs.attempts import Mail

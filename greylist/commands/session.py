@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from greylist.expiry import Rules
 from greylist.log import Log
-from greylist.store import maintenance
+from greylist.store.opening import maintenance
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from greylist.commands import output
-from greylist.commands.report.statistics import DELAYS, Figures, gather
+from greylist.commands.report.statistics import QUANTILES, Figures, delay_labels, gather
 from greylist.commands.whole_file import write_whole
 
 if TYPE_CHECKING:
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
     from greylist.settings import Settings
 
-QUANTILES = (("median", 0.5), ("90 %", 0.9), ("99 %", 0.99), ("worst", 1.0))
 _WIDTH = 40
 
 
@@ -87,12 +86,6 @@ def _show_delays(figures: Figures, plots: bool) -> None:
         click.echo(f"{'delay, ' + label:<18}{words:>9}{rest}")
     if plots:
         _bars(list(zip(delay_labels(), figures.histogram(), strict=True)))
-
-
-def delay_labels() -> list[str]:
-    """Return the names of the classes of delays."""
-    names = [output.duration(bound) for bound in DELAYS]
-    return [f"to {name}" for name in names] + [f"over {names[-1]}"]
 
 
 def _bars(rows: Sequence[tuple[str, int]]) -> None:

@@ -14,7 +14,7 @@ from greylist.commands.entry import entries
 from greylist.commands.metrics import render
 from greylist.commands.report.statistics import Figures
 from greylist.commands.session import kept
-from greylist.policy import Decision
+from greylist.decision import Decision
 from greylist.store import StoreError
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from greylist.answer import Responder
-    from greylist.policy import Decision
+    from greylist.decision import Decision
     from greylist.protocol import Request
 
     Observe = Callable[[Sequence[Decision | RequestError | StoreError], float], None]

@@ -12,7 +12,9 @@ from greylist.addresses import parse_address
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from greylist.whitelist.lines import Line
+    from typing import Any
+
+    Line = Any  # whatever names a network
 
     Network = tuple[int, int, int]
 

@@ -23,7 +23,7 @@ from valkey_server import ValkeyServer
 from greylist import policy
 from greylist.log import Log
 from greylist.settings import Settings
-from greylist.store import opener
+from greylist.store.opening import opener
 
 CONFIGURATIONS = (
     {},

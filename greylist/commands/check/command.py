@@ -19,7 +19,7 @@ from greylist.commands.check.spawned import called, compare
 from greylist.commands.check.whitelist import examine as examine_whitelist
 from greylist.commands.invocation import Invocation
 from greylist.settings import Settings
-from greylist.store import is_url
+from greylist.store.opening import is_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from greylist import __version__
 from greylist.commands import output
-from greylist.commands.stats import QUANTILES, delay_labels
+from greylist.commands.report.statistics import QUANTILES, delay_labels
 
 if TYPE_CHECKING:
     from collections import Counter

@@ -7,6 +7,9 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from greylist.commands import output
+from greylist.commands.entry import entries
+from greylist.commands.session import kept, walk
 from greylist.expiry import STATES
 
 if TYPE_CHECKING:
@@ -22,6 +25,9 @@ DAYS = 14
 
 DELAYS = (300, 600, 1200, 2400, 3600, 7200, 14400, 43200)
 """Upper bounds of the histogram of delays, in seconds; the last class has none."""
+
+
+QUANTILES = (("median", 0.5), ("90 %", 0.9), ("99 %", 0.99), ("worst", 1.0))
 
 
 class Figures:
@@ -120,16 +126,18 @@ def quantile(values: list[int], share: float) -> int | None:
     return values[max(0, math.ceil(share * len(values)) - 1)]
 
 
+def delay_labels() -> list[str]:
+    """Return the names of the classes of delays."""
+    names = [output.duration(bound) for bound in DELAYS]
+    return [f"to {name}" for name in names] + [f"over {names[-1]}"]
+
+
 def gather(settings: Settings) -> Figures:
     """Return the figures of the database as it is.
 
     Raises:
         StoreError: it cannot be used.
     """
-    from greylist.commands import output
-    from greylist.commands.entry import entries
-    from greylist.commands.session import kept, walk
-
     now = int(time.time())
     database = kept(settings)
     with database.opened() as store:

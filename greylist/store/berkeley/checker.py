@@ -11,16 +11,15 @@ The settings of the rules stand at the end. Only one works at a time: it holds a
 
 from __future__ import annotations
 
-import fcntl
 import os
 import sys
 import time
 from itertools import pairwise
 
-import greylist
 from greylist import child
 from greylist.store.berkeley import due
 from greylist.store.berkeley.quarantine import count_attempt, mark_done, sources, to_salvage
+from greylist.store.berkeley.repair import lock, open_lock
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -58,56 +57,12 @@ _DAMAGED = 3
 """The exit status of a check that found damage."""
 
 
-def start(path: str, log: Log, rules: Rules) -> None:
-    """Start the repair process, if there is something to do now and nobody does it yet."""
-    try:
-        if not due.is_now(path) or not _is_free(path):
-            return
-        child.start(lambda: _become_repair(path, log, rules))
-    except OSError as error:
-        log.warning(f"cannot start a repair of {path}: {error}")
-
-
-def _become_repair(path: str, log: Log, rules: Rules) -> int:
-    """Become the repair process, in a child."""
-    null = os.open(os.devnull, os.O_RDWR)
-    for number in range(3):
-        os.dup2(null, number)
-    os.execve(  # noqa: S606 - no shell is wanted
-        sys.executable,
-        [sys.executable, "-P", "-m", __name__, path, log.facility, *rules.arguments()],
-        {**os.environ, "PYTHONPATH": os.path.dirname(greylist.__path__[0])},
-    )
-
-
-def _is_free(path: str) -> bool:
-    descriptor = _open(path)
-    try:
-        return _lock(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _lock(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-def _open(path: str) -> int:
-    return os.open(
-        due.repair_path(path), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
-    )
-
-
 def run(path: str, log: Log, rules: Rules) -> None:
     """Do what is due, unless somebody else does it: a check, and the salvage of all copies."""
-    descriptor = _open(path)
+    descriptor = open_lock(path)
     try:
         attempts = 1
-        while not _lock(descriptor):
+        while not lock(descriptor):
             # A filter that looks whether somebody is at work has it for a moment.
             if attempts == LOOKS:
                 return

@@ -435,9 +435,9 @@ class BerkeleyStore:
         record.pid = record.attempts = 0
         self._clean = record.pack()
         if os.path.lexists(due_path(self._path)):
-            from greylist.store.berkeley import checker  # cold: after a recovery or a quarantine
+            from greylist.store.berkeley import repair  # cold: after a recovery or a quarantine
 
-            checker.start(self._path, self._log, self._rules)
+            repair.start(self._path, self._log, self._rules)
 
     def _settle(self) -> None:
         """After a good transaction: the count of attempts starts anew."""

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from typing import Any, TypeVar
 
     from greylist.store import Entry
-    from greylist.store.valkey.connection import Secrets
+    from greylist.store.valkey.secrets import Secrets
     from greylist.store.valkey.server import Change
     from greylist.store.valkey.url import Address
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from socket import socket
     from typing import Any
 
+    from greylist.store.valkey.secrets import Secrets
     from greylist.store.valkey.url import Address
 
     Command = Sequence[bytes]
@@ -29,23 +30,6 @@ _READ = 65536
 
 REDISCOVER = ("READONLY", "MASTERDOWN", "LOADING")
 """How errors begin of a server that is not the master, or not yet."""
-
-
-class Secrets:
-    """The files behind a connection: the password, and those of TLS.
-
-    Each is read when a connection is made, so a changed one needs no restart.
-
-    Attributes:
-        password, ca, certificate: paths, empty for none.
-    """
-
-    __slots__ = ("ca", "certificate", "password")
-
-    def __init__(self, password: str = "", ca: str = "", certificate: str = "") -> None:
-        self.password = password
-        self.ca = ca
-        self.certificate = certificate
 
 
 def pack(command: Command) -> bytes:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 
-from greylist.store.valkey.connection import Connection, Secrets
+from greylist.store.valkey.connection import Connection
 from greylist.store.valkey.errors import Refused, Unavailable
+from greylist.store.valkey.secrets import Secrets
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from greylist.store import Entry
-    from greylist.store.valkey.connection import Secrets
+    from greylist.store.valkey.secrets import Secrets
     from greylist.store.valkey.url import Address
 
     Change = tuple[bytes, bytes, bytes, bytes]

@@ -11,9 +11,9 @@ import time
 
 from greylist.native import extension
 from greylist.store import StoreAway, StoreError
-from greylist.store.valkey.connection import Secrets
 from greylist.store.valkey.errors import Refused, Unavailable
 from greylist.store.valkey.outage import Outage
+from greylist.store.valkey.secrets import Secrets
 from greylist.store.valkey.server import ANY, SingleServer
 from greylist.store.valkey.url import parse
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from typing import Any
 
-    from greylist.store.valkey.connection import Secrets
+    from greylist.store.valkey.secrets import Secrets
 
 
 def secured(plain: Any, host: str, secrets: Secrets, seconds: float) -> ssl.SSLSocket:

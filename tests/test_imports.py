@@ -1,0 +1,55 @@
+"""Imports run one way: no circle in the tree, late imports and those for types included."""
+
+from __future__ import annotations
+
+import ast
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+PACKAGES = ("greylist", "benchmarks")
+
+
+def modules():
+    """Return the path of each module by its name."""
+    found = {}
+    for package in PACKAGES:
+        for path in (ROOT / package).rglob("*.py"):
+            parts = path.relative_to(ROOT).with_suffix("").parts
+            found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+def imported(path, known):
+    """Yield the modules that a module imports anywhere, also late or for its types alone."""
+    for node in ast.walk(ast.parse(path.read_bytes())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name in known)
+        elif isinstance(node, ast.ImportFrom) and node.module in known:
+            for alias in node.names:
+                name = f"{node.module}.{alias.name}"
+                yield name if name in known else node.module
+
+
+def graph():
+    """Return what each module imports; a package's own face is no circle with what it shows."""
+    known = modules()
+    return {name: set(imported(path, known)) - {name} for name, path in known.items()}
+
+
+def test_no_circle():
+    """Every module can be understood after those that it imports, and before no other."""
+    try:
+        order = list(TopologicalSorter(graph()).static_order())
+    except CycleError as error:
+        raise AssertionError(" -> ".join(reversed(error.args[1]))) from None
+    assert len(order) > 100
+
+
+def test_the_policy_knows_no_store():
+    """What decides, and the commands, know no Berkeley DB and no server."""
+    free = ("greylist.policy", "greylist.expiry", "greylist.filter", "greylist.answer")
+    for name, others in graph().items():
+        if name in free:
+            kinds = {other for other in others if other.startswith("greylist.store.")}
+            assert kinds <= {"greylist.store.opening"}, name
