@@ -9,7 +9,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from greylist.commands.setup.steps import Refusal
-from greylist.store import is_url
+from greylist.store.opening import is_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
