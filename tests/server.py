@@ -86,3 +86,60 @@ def rss(pid):
     """Return the resident memory of a process in bytes."""
     with open(f"/proc/{pid}/statm") as file:
         return int(file.read().split()[1]) * os.sysconf("SC_PAGESIZE")
+
+
+class Conversation:
+    """A connection to a server of its own, used as the process of a filter is."""
+
+    def __init__(self, place, log):
+        path = str(place.directory / "socket")
+        command = [SCRIPT, "--log", "stderr", "serve", "--listen", f"unix:{path}"]
+        self._server = subprocess.Popen(command, env=place.environment, stderr=log)
+        self._socket = connected(path, self._server)
+        self.stdin = self._socket.makefile("wb", buffering=0)
+        self.stdout = self._socket.makefile("rb")
+        self.returncode = None
+        self._close = self.stdin.close
+        self.stdin.close = self._end
+
+    def _end(self):
+        self._close()
+        with contextlib.suppress(OSError):  # it has hung up
+            self._socket.shutdown(socket.SHUT_WR)
+
+    def wait(self, timeout):
+        """Wait until the server hangs up."""
+        self._socket.settimeout(timeout)
+        with contextlib.suppress(ConnectionResetError):
+            assert self._socket.recv(1) == b""
+        self.returncode = "hung up"
+
+    def kill(self):
+        """End the server, which has not ended by itself."""
+        assert self._server.poll() is None
+        self._server.kill()
+        self._server.wait()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        for one in (self.stdout, self._socket):
+            one.close()
+
+
+def connected(path, process, timeout=20):
+    """Return a connection to a server, made as soon as it listens."""
+    end = time.monotonic() + timeout
+    while True:
+        connection = socket.socket(socket.AF_UNIX)
+        connection.settimeout(timeout)
+        try:
+            connection.connect(path)
+        except OSError:
+            connection.close()
+            if process.poll() is not None or time.monotonic() > end:
+                raise
+            time.sleep(0.02)
+        else:
+            return connection

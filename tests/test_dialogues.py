@@ -1,4 +1,4 @@
-"""The dialogues in tests/dialogues, held with the installed program."""
+"""The dialogues in tests/dialogues, held with the installed program: a filter, and a server."""
 
 from __future__ import annotations
 
@@ -7,29 +7,38 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from server import Conversation
 
 if TYPE_CHECKING:
     import subprocess
+
+HUNG_UP = "hung up"
+"""What a server, which lives on, has for a status."""
 
 DIALOGUES = sorted((Path(__file__).parent / "dialogues").glob("*.txt"))
 
 
 class Dialogue:
-    """One conversation with one filter."""
+    """One conversation with one filter, or with one server.
 
-    def __init__(self, place):
+    Attributes:
+        start: starts it, given a place and a file for its log.
+    """
+
+    def __init__(self, place, start):
         self.place = place
+        self.start = start
         self.settings: dict[str, str] = {}
         self.log = (place.directory / "log").open("w")
         self.logged = (place.directory / "log").open()
-        self.process: subprocess.Popen | None = None
+        self.process: subprocess.Popen | Conversation | None = None
         self.answered = False
 
     @property
     def filter(self):
         if self.process is None:
             self.place.configure(**self.settings)
-            self.process = self.place.start("--log", "stderr", stderr=self.log)
+            self.process = self.start(self.place, self.log)
         return self.process
 
     def step(self, line):
@@ -55,12 +64,14 @@ class Dialogue:
         else:
             assert word == "status", f"no such step: {line}"
             self.end()
-            assert self.process.returncode == int(rest)
+            assert self.process.returncode in {int(rest), HUNG_UP}
 
     def find(self, text):
         """Read the log up to a line with the text, which stands there before its answer comes."""
         if not self.answered:
             self.process.wait(10)
+        if isinstance(self.process, Conversation):
+            self.logged.seek(0)  # it opens its database before it is asked
         lines = []
         while line := self.logged.readline():
             lines.append(line)
@@ -84,10 +95,16 @@ class Dialogue:
         self.logged.close()
 
 
+def filter_of(place, log):
+    """Start a filter."""
+    return place.start("--log", "stderr", stderr=log)
+
+
+@pytest.mark.parametrize("start", [filter_of, Conversation], ids=["filter", "server"])
 @pytest.mark.parametrize("path", DIALOGUES, ids=[path.stem for path in DIALOGUES])
-def test_dialogue(path, place):
-    """The dialogue goes as it is written down."""
-    dialogue = Dialogue(place)
+def test_dialogue(path, place, start):
+    """The dialogue goes as it is written down, with a filter and with a server alike."""
+    dialogue = Dialogue(place, start)
     # Filters count whole seconds: none may begin between an entry's making and its ageing.
     time.sleep(-time.time() % 1)
     try:

@@ -7,8 +7,10 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from conftest import DEFERRED, PASSED, SCRIPT, request
@@ -52,6 +54,61 @@ def test_requests_in_pieces(place, size):
         for start in range(0, len(data), size):
             connection.sendall(data[start : start + size])
         assert replies(connection, 2) == DEFERRED + PASSED
+
+
+def test_every_cut(place):
+    """Wherever a connection's bytes are cut in two, its requests are answered, in their order."""
+    place.whitelist.write_bytes(b"^10\\.\n")
+    data = b"nonsense\n=1\n" + request(sender="", helo_name="x\r\0\xff=") + b"x=\n"
+    data += request(client_address="10.0.0.1") + request(recipient=b"b=c" * 300)
+    with Server(place) as server:
+        cuts = [(server.connect(), cut) for cut in range(1, len(data), 3)]
+        for connection, cut in cuts:
+            connection.sendall(data[:cut])
+        assert server.ask(request()) == DEFERRED  # what came before has been read
+        for connection, cut in cuts:
+            connection.sendall(data[cut:])
+        for connection, cut in cuts:
+            assert replies(connection, 3) == DEFERRED + PASSED + DEFERRED, cut
+            connection.close()
+
+
+def test_all_at_once(place):
+    """A server, filters and commands use one database at once, and nothing is lost."""
+    stop = threading.Event()
+
+    def command(*arguments):
+        while not stop.is_set():
+            result = place.run(*arguments)
+            assert result.returncode == 0, result.stderr
+
+    def filters(number):
+        for start in range(0, 60, 20):
+            data = several(number * 1000 + start, 20)
+            assert place.run(data=data).stdout == DEFERRED * 20
+
+    def clients(number):
+        with server.connect() as connection:
+            for one in range(100):
+                connection.sendall(several(number * 1000 + one, 1))
+                assert replies(connection, 1) == DEFERRED
+
+    with Server(place) as server, ThreadPoolExecutor(8) as pool:
+        assert server.ask(request()) == DEFERRED
+        commands = [pool.submit(command, *one) for one in (["list"], ["purge"], ["stats"])]
+        work = [pool.submit(clients, number) for number in range(3)]
+        work += [pool.submit(filters, number) for number in range(3, 5)]
+        try:
+            for one in work:
+                one.result()
+        finally:
+            stop.set()
+        for one in commands:
+            one.result()
+        assert server.end() == 0
+        said = [line for line in server.said.splitlines() if b"acting as root" not in line]
+        assert not [line for line in said if b"warning" in line or b"fatal" in line]
+    assert len(place.entries()) == 1 + 3 * 100 + 2 * 60
 
 
 def test_many_connections_at_once(place):

@@ -8,7 +8,7 @@ import pytest
 
 from greylist.store.berkeley import environment
 from greylist.store.berkeley import store as berkeley
-from tests.reliability import corruption, storm, targeted
+from tests.reliability import corruption, serve_storm, storm, targeted
 from tests.reliability.harness import VERIFY
 
 pytest_plugins = ["tests.reliability.fixtures"]
@@ -33,6 +33,12 @@ def test_filter_storm(house):
     """No answered request is lost when filters are killed at random moments."""
     counts = storm.filter_storm(house, kills=60, writers=8)
     assert counts["acknowledged"] > 100
+
+
+def test_serve_storm(house):
+    """No answered request is lost when the server is killed at random moments."""
+    counts = serve_storm.storm(house, kills=8, clients=4)
+    assert counts["answered"] > 50
 
 
 def test_corruption():

@@ -43,6 +43,7 @@ ROWS = [
     Row("kills", "8 writers of the store, killed every 20 ms", "storm --kills {size}", 4000),
     Row("small-logs", "the same, logs of 64 KiB", "storm --kills {size} --small-logs", 3000),
     Row("filters", "8 real filters, killed every 50 ms", "storm --kills {size} --filters", 3000),
+    Row("server", "a server of 8 clients, killed under load", "serve_storm --kills {size}", 1000),
     Row("calls", "a kill at each call that writes, in each scenario", "targeted --every {every}"),
     Row("errors", "ENOSPC, EIO, EMFILE at each of them", "targeted --errors --every {every}"),
     Row("corruption", "a file damaged at random", "corruption --cases {size}", 1000),
