@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from conftest import DEFERRED, PASSED, SCRIPT, request
@@ -327,6 +328,35 @@ def test_servers_that_start_together(place):
     for one in started:
         _, said = one.communicate(timeout=20)
         assert one in alive or b"is in use" in said
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_uvloop(place, uvloop, workers):
+    """Where uvloop is installed it is used, and all goes as without it."""
+    place.environment_extra["PYTHONPATH"] = uvloop
+    with Server(place, "--workers", workers) as server:
+        assert server.ask(several(0, 700), 700) == DEFERRED * 700
+        pid = server.process.pid
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        assert "uvloop" in Path(f"/proc/{(children or [pid])[0]}/maps").read_text()
+        with server.connect() as bad, server.connect() as half:
+            bad.sendall(request() + b"request=nonsense\n\n" + request())
+            assert replies(bad, 2) == DEFERRED
+            half.sendall(request())
+            half.shutdown(socket.SHUT_WR)
+            assert replies(half, 2) == DEFERRED
+        assert server.end() == 0
+        assert b"unrecognized request type: 'nonsense'" in server.said
+        assert b"Exception" not in server.said
+
+
+@pytest.fixture(scope="module")
+def uvloop(tmp_path_factory):
+    """Return a directory with uvloop, which the environment of the tests does not have."""
+    target = str(tmp_path_factory.mktemp("uvloop"))
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    subprocess.run([*pip, "--target", target, "uvloop"], check=True)
+    return target
 
 
 @pytest.mark.root
