@@ -108,10 +108,11 @@ def keep(key: bytes, value: bytes, settings: Settings, now: int) -> int:
 
 def is_stale(key: bytes, value: bytes, settings: Settings, now: int) -> bool:
     """Return whether an entry has no more use and can be deleted."""
-    if key.startswith(INSTANCE):
-        return not (value.isdigit() and len(value) <= 20 and abs(now - int(value)) <= DAY)
-    if not _is_counted(key):
-        return False
+    if key.startswith(b"/"):  # most are triplets
+        if key.startswith(INSTANCE):
+            return not (value.isdigit() and len(value) <= 20 and abs(now - int(value)) <= DAY)
+        if not _is_counted(key):
+            return False
     entry = _parsed(value)
     return entry is None or is_expired(key, entry, settings, now)
 

@@ -64,26 +64,34 @@ def purge(
     return next, len(stale), len(found) - len(stale)
 
 
-def purge_step(entries: Ordered, added: list[bytes], now: int, is_stale: IsStale) -> None:
-    """Run a purge step for new entries: for one key in EVERY, and at least once a minute.
+def steps_for(added: list[bytes]) -> int:
+    """Return how many steps are due for new entries, whose keys these are."""
+    return sum([not sum(key) % EVERY for key in added])
+
+
+def purge_step(entries: Ordered, steps: int, now: int, is_stale: IsStale) -> int:
+    """Run some purge steps in one, and one at least once a minute.
 
     Args:
         entries: what is stored.
-        added: the keys of the new entries.
+        steps: how many are due.
         now: seconds since the epoch.
         is_stale: tells from a key and a value whether the entry has no more use.
+
+    Returns:
+        The time of the last step: for a minute from then on, none is due for the time alone.
     """
     progress = Progress(entries.get(RECORD))
     # Not 0: who read the clock first may have been the last to get the lock.
     even = -MINUTE < now - progress.last <= PAUSE
-    steps = sum(not sum(key) % EVERY for key in added)
     if even and now - progress.last < MINUTE and not steps:
-        return
+        return progress.last
     if not even:
         progress.since = now
     progress.last = now
     progress.look(entries, STEP * max(1, steps), is_stale)
     entries.put(RECORD, progress.pack(), 0)
+    return now
 
 
 def count_entries(entries: Ordered, now: int, most: int, is_stale: IsStale) -> int:

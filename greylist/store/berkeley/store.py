@@ -22,7 +22,7 @@ from greylist.store.berkeley.environment import (
 )
 from greylist.store.berkeley.locks import KernelLock
 from greylist.store.berkeley.permissions import check, lock_path
-from greylist.store.berkeley.purge import RECORD, count_entries, purge_step
+from greylist.store.berkeley.purge import MINUTE, RECORD, count_entries, purge_step, steps_for
 from greylist.store.berkeley.record import SIZE, Record, boot_identity, same_boot, share
 
 TYPE_CHECKING = False
@@ -235,6 +235,7 @@ class BerkeleyStore:
         self._generations = 0
         self._looked = -LOOK_EVERY
         self._names = 0.0
+        self._purged = 0
 
     def transact(self, function: Callable[[Ordered], T], hint: Iterable[bytes] = ()) -> T:
         """Return what the function returns, its changes being stored as one.
@@ -366,7 +367,10 @@ class BerkeleyStore:
     def _purge(self, entries: _Entries) -> None:
         """Have new entries pay for a look at some that may be stale."""
         now = int(self._clock())
-        purge_step(entries, entries.added, now, self._stale_at(now))
+        steps = steps_for(entries.added)
+        # Most have nothing to pay, and need not read how far it has come.
+        if steps or not 0 <= now - self._purged < MINUTE:
+            self._purged = purge_step(entries, steps, now, self._stale_at(now))
 
     def _stale_at(self, now: int) -> Callable[[bytes, bytes], bool]:
         rules = self._rules
