@@ -143,7 +143,10 @@ class _Mail:
         key: the triplet's.
     """
 
-    __slots__ = ("client", "domain", "key", "names", "recipient", "request", "sender", "settings")
+    __slots__ = (
+        "_pool_key", "client", "domain", "key", "names", "recipient", "request", "sender",
+        "settings",
+    )  # fmt: skip
 
     def __init__(self, request: Request, settings: Settings) -> None:
         self.request = request
@@ -153,6 +156,7 @@ class _Mail:
         self.recipient = delivered(request[b"recipient"])
         self.client, self.domain, self.names = identities(request, settings)
         self.key = key(self.client, self.sender, self.recipient)
+        self._pool_key = b""
 
     def clients(self) -> list[bytes]:
         """Return the keys of the client's credit."""
@@ -174,7 +178,9 @@ class _Mail:
 
     def pool_key(self) -> bytes:
         """Return the key of the pool's triplet."""
-        return pool_key(self.domain, self.sender, self.recipient)
+        if not self._pool_key:
+            self._pool_key = pool_key(self.domain, self.sender, self.recipient)
+        return self._pool_key
 
     def former_keys(self) -> list[bytes]:
         """Return the triplet's as greylist.pl or version 0.1 stored it, or we with other settings.

@@ -25,12 +25,27 @@ def delivered(recipient: bytes) -> bytes:
     return forms(recipient)[-1]
 
 
+_REMEMBERED = 1000
+"""Recipients that one process remembers: each is asked about several times a request."""
+
+_found: dict[bytes, tuple[bytes, ...]] = {}
+
+
 def forms(recipient: bytes) -> tuple[bytes, ...]:
     """Return the addresses that a recipient may stand for, in lower case.
 
     The first one has only what says nothing left out; each further one takes one more host for
     local.
     """
+    found = _found.get(recipient)
+    if found is None:
+        if len(_found) >= _REMEMBERED:
+            _found.clear()
+        found = _found[recipient] = _forms(recipient)
+    return found
+
+
+def _forms(recipient: bytes) -> tuple[bytes, ...]:
     address = recipient.lower()
     if len(address.translate(None, _ROUTING)) == len(address) and address.count(b"@") == 1:
         return (address.rstrip(b"."),)
