@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import pytest
 
@@ -14,7 +13,6 @@ pytestmark = [
     pytest.mark.skipif(bool(harness.unavailable()), reason=harness.unavailable()),
 ]
 
-PAGE = (Path(__file__).parent.parent / "docs" / "beside-it.md").read_text()
 MESSAGE = b"Subject: hello\r\n\r\nHello.\r\n"
 RECIPIENTS = ["one@example.org", "two@example.org", "three@example.org"]
 
@@ -102,27 +100,6 @@ def test_no_spelling_escapes_a_list():
     local = re.findall(r" to=<([^>]*)>.*status=sent", log)
     delivered = {"b@example.org", "b+x@example.org", "b@[127.0.0.1]"}
     assert {address.lower() for address in local} <= delivered
-
-
-def test_only_some_are_greylisted():
-    """The restriction class of docs/beside-it.md: only the clients that a table names wait."""
-    section = PAGE.partition("## Only some")[2]
-    blocks = re.findall(r"```\n(.*?)```", section, re.DOTALL)
-    postfix = harness.Postfix()
-    etc = postfix.directory / "etc"
-    harness.as_root("tee", etc / "greylisted", input=blocks[1])
-    main = blocks[0].replace("/etc/postfix/", f"{etc}/")
-    harness.as_root("tee", "-a", etc / "main.cf", input=main)
-    with postfix:
-
-        def code(name: str) -> int:
-            with postfix.client("192.0.2.1", name) as smtp:
-                smtp.mail("a@example.com")
-                return smtp.rcpt("b@example.org")[0]
-
-        assert code("mail.example.net") == 250
-        assert [code("[UNAVAILABLE]"), code("dyn-12.example.net")] == [450, 450]
-        assert code("mail.example.net") == 250
 
 
 def test_modes_under_an_open_connection(postfix):
