@@ -8,9 +8,13 @@ from __future__ import annotations
 import re
 import textwrap
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from greylist.cli import cli
 from greylist.settings import DEFAULT_PATH, SETTINGS
+
+if TYPE_CHECKING:
+    import click
 
 ROOT = Path(__file__).parent.parent
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
@@ -20,6 +24,11 @@ TABLE = re.compile(
     r"(<!-- settings(?:: (?P<names>[\w ,]+))? -->\n).*?(?=<!-- end of settings -->)", re.DOTALL
 )
 """Where a page holds a table: of the named settings, or of all."""
+
+OPTIONS = re.compile(
+    r"(<!-- options: (?P<name>\w+) -->\n).*?(?=<!-- end of options -->)", re.DOTALL
+)
+"""Where a page holds the table of a command's options."""
 
 _HEAD = f"""\
 # The settings of greylist: {DEFAULT_PATH}.
@@ -50,9 +59,30 @@ def _options(name: str) -> str:
     return ", ".join(f"`{text}`" for text in (*option.opts, *option.secondary_opts))
 
 
+def option_table(name: str) -> str:
+    """Return the options of a command as a Markdown table."""
+    lines = [f"| option of `{name}` | meaning |", "| --- | --- |"]
+    for option in cli.get_command(None, name).params:
+        if option.param_type_name == "option":
+            value = "" if option.is_flag else f" {option.metavar or _choices(option)}"
+            names = ", ".join(f"`{text}{value}`" for text in (*option.opts, *option.secondary_opts))
+            lines.append(f"| {names} | {_meaning(option)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _choices(option: click.Option) -> str:
+    return "\\|".join(getattr(option.type, "choices", ["TEXT"]))
+
+
+def _meaning(option: click.Option) -> str:
+    default = f" [default: {option.default}]" if option.show_default else ""
+    return ((option.help or "") + default).replace("|", "\\|")
+
+
 def page(text: str) -> str:
     """Return a page with its tables made anew."""
-    return TABLE.sub(lambda match: match[1] + table(match["names"]), text)
+    text = TABLE.sub(lambda match: match[1] + table(match["names"]), text)
+    return OPTIONS.sub(lambda match: match[1] + option_table(match["name"]), text)
 
 
 def example() -> str:

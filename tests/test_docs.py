@@ -13,8 +13,8 @@ import settings_docs
 from postfix_harness import POLICY
 from settings_docs import EXAMPLE, PAGES, ROOT
 
-from greylist import settings
-from greylist.cli import cli
+from greylist import policy, settings
+from greylist.cli import COMMANDS, cli
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 PATH = f"{sysconfig.get_path('scripts')}:{os.environ['PATH']}"
 
 
-README, COMMANDS, INSTALLING = (
+README, BY_COMMAND, INSTALLING = (
     ROOT / name for name in ("README.md", "docs/commands.md", "docs/installing.md")
 )
 
@@ -31,17 +31,16 @@ def blocks(page: Path, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", page.read_text(), re.DOTALL | re.MULTILINE)
 
 
-def options(command, name: str = "") -> list[str]:
-    """Return the options of a command and of its commands."""
-    found = [
+def options() -> list[str]:
+    """Return the options of the program and of its commands, these behind the command's name."""
+    commands = {"": cli, **{f"{name} ": cli.get_command(None, name) for name in COMMANDS}}
+    return [
         f"{name}{option}"
+        for name, command in commands.items()
         for parameter in command.params
         if parameter.param_type_name == "option"
         for option in (*parameter.opts, *parameter.secondary_opts)
     ]
-    for child in getattr(command, "commands", {}).values():
-        found += options(child, f"{child.name} ")
-    return found
 
 
 @pytest.mark.parametrize("page", PAGES, ids=[page.name for page in PAGES])
@@ -61,7 +60,7 @@ def test_readme_is_short():
     assert len(README.read_text().splitlines()) <= 200
 
 
-@pytest.mark.parametrize("option", options(cli))
+@pytest.mark.parametrize("option", options())
 def test_pages_name_every_option(option):
     """Every option of every command occurs in the pages, and every command by its name."""
     text = "\n".join(page.read_text() for page in PAGES)
@@ -87,7 +86,7 @@ def test_example_of_the_settings_loads(tmp_path, pattern):
 
 def test_by_hand(tmp_path):
     """What is shown of the work by hand is what happens."""
-    block = next(block for block in blocks(COMMANDS, "console") if block.startswith("$ mkdir "))
+    block = next(block for block in blocks(BY_COMMAND, "console") if block.startswith("$ mkdir "))
     parts = re.split(r"(?m)^\$ (.*)\n", block)[1:]
     commands, outputs = parts[::2], parts[1::2]
     show = "} >out 2>err; cat err out; echo -n @@@\n"
@@ -169,3 +168,34 @@ def test_demo():
     assert re.search(r"192\.0\.2\.0.*someone@example\.com.*you@example\.org", listed)
     assert "newsletter" not in listed
     assert result.stderr == ""
+
+
+RULES = re.split(r"(?m)^=[= ]+=\n", policy.__doc__)[2]
+SHORT = {
+    "=N": "=421",
+    "(N missing": "(200s missing",
+    "client/": "",
+    "not in it": "not in greylist_recipients",
+    ", no recipient": "",
+}
+"""What the table's narrow column says in short."""
+
+
+def reasons() -> set[str]:
+    """Return the reasons of the table of rules in policy.py, as they stand in the log."""
+    found = set()
+    for row in RULES.splitlines():
+        cells = re.split(r"  +", row)[1]
+        for short, whole in SHORT.items():
+            cells = cells.replace(short, whole)
+        found.add(cells)
+    return found
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/how-it-decides.md"])
+def test_rules_are_in_the_pages(page):
+    """The pages' tables have the reasons of the table of rules in policy.py."""
+    text = (ROOT / page).read_text()
+    assert len(reasons()) > 12
+    shown = text.replace("`", "").replace("120s", "200s")
+    assert {reason for reason in reasons() if reason not in shown} == set()

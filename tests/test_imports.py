@@ -7,7 +7,7 @@ from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-PACKAGES = ("greylist", "benchmarks")
+PACKAGES = ("greylist", "benchmarks", "tests")
 
 
 def modules():
@@ -21,14 +21,23 @@ def modules():
 
 
 def imported(path, known):
-    """Yield the modules that a module imports anywhere, also late or for its types alone."""
+    """Yield the modules that a module imports anywhere, also late or for its types alone.
+
+    The tests' helpers are imported by their name alone, or from the package of their folder.
+    """
     for node in ast.walk(ast.parse(path.read_bytes())):
+        names = []
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names if alias.name in known)
-        elif isinstance(node, ast.ImportFrom) and node.module in known:
-            for alias in node.names:
-                name = f"{node.module}.{alias.name}"
-                yield name if name in known else node.module
+            names = [(alias.name,) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            origin = node.module or ""
+            if node.level:
+                folder = path.parents[node.level - 1].relative_to(ROOT)
+                origin = ".".join([*folder.parts, *origin.split(".")]).rstrip(".")
+            names = [(f"{origin}.{alias.name}", origin) for alias in node.names]
+        for ways in names:
+            found = [full for way in ways for full in (way, f"tests.{way}") if full in known]
+            yield from found[:1]
 
 
 def graph():
@@ -44,6 +53,14 @@ def test_no_circle():
     except CycleError as error:
         raise AssertionError(" -> ".join(reversed(error.args[1]))) from None
     assert len(order) > 100
+
+
+def test_helpers_are_seen():
+    """The graph has the tests' helpers, by either way to name them, and late imports."""
+    others = graph()
+    assert "tests.readable" in others["tests.postfix_harness"]
+    assert "tests.commands.mailhost" in others["tests.commands.test_readme_commands"]
+    assert "greylist.store.valkey.url" in others["greylist.settings"]
 
 
 def test_the_policy_knows_no_store():
