@@ -59,7 +59,7 @@ def furnish(host, program):
     write(
         host.whitelist,
         "# One regular expression a line, on client_address/sender/recipient.\n"
-        "/postmaster@\n@example\\.edu/\nfriend.example.com # always late\n",
+        "/postmaster@\n@example\\.edu/\nfriend.example.com\n",
     )
     now = int(time.time())
     host.put(
