@@ -13,7 +13,6 @@ import shutil
 import socket
 import subprocess
 import time
-from statistics import median
 
 from benchmarks import contenders, traffic
 from benchmarks.bench import Table, milli, rate, times, wait
@@ -254,18 +253,13 @@ def postfix(bench: Bench) -> list[Table]:
         for folder in contender.directory, os.path.join(contender.directory, "db"):
             if os.path.exists(folder):
                 os.chown(folder, account.pw_uid, account.pw_gid)
-    daemons = [
-        contenders.Postgrey(bench.place()),
-        contenders.server(bench.place(), whitelist, user=USER),
-        contenders.echo_server(bench.place(), action="defer_if_permit"),
-    ]
+    postgrey = contenders.Postgrey(bench.place())
     server = Postfix(bench.place())
     server.restrictions["no policy (static defer)"] = _DEFER.format()
     for contender in spawned:
         server.spawn(contender)
-    for daemon in daemons:
-        server.restrictions[daemon.name] = f"check_policy_service unix:{daemon.address}"
-        daemon.start()
+    server.restrictions[postgrey.name] = f"check_policy_service unix:{postgrey.address}"
+    postgrey.start()
     try:
         server.start()
         seconds = bench.pick(2.0, 1.0)
@@ -275,8 +269,7 @@ def postfix(bench: Bench) -> list[Table]:
         seen = bench.interleave(bench.pick(5, 2), runs, "Postfix")
     finally:
         server.stop()
-        for daemon in daemons:
-            daemon.stop()
+        postgrey.stop()
     table = Table(
         f"Whole Postfix, {SESSIONS} sessions at once",
         "| sessions/s | greylist ÷ it | RCPT, median | p99 | max",
@@ -289,12 +282,6 @@ def postfix(bench: Bench) -> list[Table]:
         table.add(name, f"{rate(loads):,.0f}", times(mine / rate(loads)), *waits)
     table.must("≥ 0.95 × no policy", mine / rate(seen["no policy (static defer)"]), 0.95)
     table.must("≥ 1.3 × greylist.pl", mine / rate(seen["greylist.pl"]), 1.3)
-    pairs = zip(seen["serve"], seen["echo on asyncio"], strict=True)
-    ratio = median(one.rate / other.rate for one, other in pairs)
-    table.must("≥ 0.95 × the echo on asyncio for serve", ratio, 0.95)
-    pairs = zip(seen["serve"], seen["postgrey"], strict=True)
-    waits = median(one.quantile(0.99) / other.quantile(0.99) for one, other in pairs)
-    table.must("≤ 1 × postgrey's p99 for serve", waits, 1)
     return [table]
 
 

@@ -63,7 +63,8 @@ class Host:
 
     def ask(self, service):
         """Have Postfix ask this service, as an edit of main.cf and a reload do."""
-        restrictions = f"reject_unauth_destination, check_policy_service {service}"
+        restrictions = "permit_mynetworks, reject_unauth_destination, reject_unlisted_recipient"
+        restrictions += f", check_policy_service {service}"
         self.command(
             "postconf",
             "-c",

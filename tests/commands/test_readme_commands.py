@@ -15,7 +15,7 @@ from greylist.cli import COMMANDS
 
 from .mailhost import SCRIPT, Host, place
 from .peers import ask, postgrey
-from .postfix_files import hand_over
+from .postfix_files import Spawner, hand_over
 from .postfix_files import postfix as write_postfix
 from .test_command_replay import story
 
@@ -29,6 +29,7 @@ VARYING = (
     (r"\b\d{10}\b", "SECONDS"),
     (r"\b[\d.]+ [KMGT]iB", "SIZE"),
     (r"\d+s missing", "S missing"),
+    (r"in \d+ ms", "in MS"),
     (r"owner \w+", "owner USER"),
     (r" +", " "),
 )
@@ -51,7 +52,9 @@ def busy(program):
     zones.spf("_spf.example.com", "v=spf1 ip4:198.51.100.0/24 -all")
     with place() as path, serving(zones) as server:
         host, names = furnish(Host(path), program)
+        spawner = Spawner(host, program)
         yield host, {**names, "greylist spf": f"greylist spf --server {server}"}
+        spawner.close()
 
 
 def furnish(host, program):
@@ -74,7 +77,7 @@ def furnish(host, program):
             b"/sender/198.51.100.0/news@example.net": b"%d/%d/2" % (now - 26 * HOUR, now - HOUR),
         }
     )
-    write_postfix(host, program)
+    write_postfix(host, program, argv=f"argv={program} --config {host.config}")
     story().write(host.path / "mail.log")
     directory = host.path / "postgrey"
     directory.mkdir()

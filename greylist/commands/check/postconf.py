@@ -1,31 +1,45 @@
-"""What postconf(1) says of a Postfix: its services that spawn greylist, and who asks them."""
+"""What postconf(1) says of a Postfix: its services, and what each smtpd(8) asks of whom."""
 
 from __future__ import annotations
 
-import itertools
 import os
 import re
+import shlex
 import subprocess
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
-LISTS = ("smtpd_recipient_restrictions", "smtpd_relay_restrictions")
+RECIPIENT = "smtpd_recipient_restrictions"
+RELAY = "smtpd_relay_restrictions"
 EARLY = ("smtpd_client_restrictions", "smtpd_helo_restrictions", "smtpd_sender_restrictions")
 LATE = ("smtpd_data_restrictions", "smtpd_end_of_data_restrictions")
-ALL = (*LISTS, *EARLY, *LATE)
+LISTS = (*EARLY, RELAY, RECIPIENT, *LATE)
 _PARAMETERS = (
-    *ALL,
+    *LISTS,
     "command_time_limit",
     "default_process_limit",
     "export_environment",
+    "queue_directory",
+    "smtpd_delay_reject",
     "smtpd_policy_service_default_action",
     "smtpd_policy_service_timeout",
+    "smtpd_relay_before_recipient_restrictions",
     "smtpd_restriction_classes",
+    "smtpd_sasl_auth_enable",
 )
 _ITEM = re.compile(r"\{(?:[^{}]|\{[^{}]*\})*\}|[^\s,{}]+")
-_ARGUMENT = re.compile(r"\{\s*(.*?)\s*\}(?!\S)|(\S+)")  # master(5): in braces, one with blanks
+_ARGUMENT = re.compile(r"\{\s*((?:[^{}]|\{[^{}]*\})*?)\s*\}(?!\S)|(\S+)")
+"""master(5): an argument with blanks is in braces."""
+
+_WITH_ARGUMENT = re.compile(
+    "check_.*|reject_rbl_client|reject_rhsbl_.*|permit_dnswl_client|permit_rhswl_client|sleep"
+)
+_OWN_USERS = frozenset(("submission", "submissions", "smtps", "465", "587"))
+"""Ports at which our own users send (RFC 6409, RFC 8314)."""
+
+_LOOPBACK = ("127.", "localhost", "[::1]", "::1")
 
 
 class Service(NamedTuple):
@@ -36,13 +50,59 @@ class Service(NamedTuple):
     private: str
     chroot: str
     processes: str
-    user: str
-    argv: tuple[str, ...]
+    command: str
+    arguments: tuple[str, ...]
+
+    @property
+    def title(self) -> str:
+        """How postconf(1) names it."""
+        return f"{self.name}/{self.type}"
+
+    @property
+    def user(self) -> str:
+        """As whom spawn(8) runs its program."""
+        return next((a[5:] for a in self.arguments if a.startswith("user=")), "")
+
+    @property
+    def argv(self) -> tuple[str, ...]:
+        """What spawn(8) runs."""
+        words = self.arguments
+        start = next((n for n, a in enumerate(words) if a.startswith("argv=")), None)
+        return () if start is None else (words[start][5:], *words[start + 1 :])
 
     @property
     def program(self) -> str:
         """The file that spawn(8) runs."""
         return self.argv[0]
+
+    @property
+    def is_greylist(self) -> bool:
+        """Whether it spawns a greylist."""
+        names = map(os.path.basename, self.argv)
+        return self.command == "spawn" and "greylist" in names
+
+    @property
+    def overrides(self) -> tuple[str, ...]:
+        """What it sets otherwise than main.cf, each as ``name=value``."""
+        found = []
+        words = iter(self.arguments)
+        for word in words:
+            if word.startswith("-o"):
+                name, _, value = (word[2:] or next(words, "")).partition("=")
+                found.append(f"{name.strip()}={value.strip()}")
+        return tuple(found)
+
+    @property
+    def is_for_strangers(self) -> bool:
+        """Whether it is an smtpd to which mail comes from outside."""
+        if self.command != "smtpd" or self.type not in {"inet", "pass"}:
+            return False
+        return self.type == "pass" or self.name.rpartition(":")[2] not in _OWN_USERS
+
+    @property
+    def is_local(self) -> bool:
+        """Whether only this host reaches it: what an after-queue filter gives back, for one."""
+        return self.type == "inet" and self.name.startswith(_LOOPBACK)
 
     @property
     def endpoint(self) -> str:
@@ -53,24 +113,102 @@ class Service(NamedTuple):
     def is_at(self, endpoint: str) -> bool:
         """Return whether an endpoint of main.cf is this service."""
         kind, _, place = endpoint.partition(":")
-        if kind != self.type:
+        if {"local": "unix"}.get(kind, kind) != self.type:
             return False
-        if kind == "unix":
+        if self.type == "unix":
             return ("/" + place).endswith("/" + self.endpoint.partition(":")[2])
         return place.rpartition(":")[2] == self.name.rpartition(":")[2]
 
 
-class Postfix:
-    """What postconf(1) says of a configuration.
+class Step(NamedTuple):
+    """A restriction of a list, classes taken apart.
+
+    Attributes:
+        name: in lower case.
+        argument: what follows it, if it takes one.
+        warned: whether warn_if_reject is before it, so that it refuses nobody.
+        within: the class that it stands in, empty for the list itself.
+    """
+
+    name: str
+    argument: str
+    warned: bool
+    within: str
+
+
+class View:
+    """Postfix's parameters as one of its services has them.
 
     Attributes:
         classes: the restrictions of each class (RESTRICTION_CLASS_README).
     """
 
+    def __init__(self, values: dict[str, str], classes: dict[str, list[str]]) -> None:
+        self._values = values
+        self.classes = classes
+
+    def value(self, name: str) -> str:
+        """Return a parameter's value, with what it refers to put in; empty if unknown."""
+        return self._values.get(name, "")
+
+    def is_set(self, name: str) -> bool:
+        """Return whether a parameter is yes."""
+        return self.value(name).lower() == "yes"
+
+    def items(self, name: str) -> list[str]:
+        """Return the words of a list as they stand there."""
+        return self.classes.get(name) or restrictions(self.value(name))
+
+    def steps(self, name: str) -> list[Step]:
+        """Return the restrictions of a list or class, those of classes in place of the classes."""
+        return list(self._steps(self.items(name), "", (), warned=False))
+
+    def _steps(
+        self, items: list[str], within: str, around: tuple[str, ...], *, warned: bool
+    ) -> Iterator[Step]:
+        words = iter(items)
+        warns = warned
+        for word in words:
+            name = word.lower()
+            if name == "warn_if_reject":
+                warns = True
+                continue
+            if word in self.classes and word not in around:
+                yield from self._steps(self.classes[word], word, (*around, word), warned=warns)
+            else:
+                argument = next(words, "") if _WITH_ARGUMENT.fullmatch(name) else ""
+                yield Step(name, argument, warns, within)
+            warns = warned
+
+    def words(self, name: str) -> list[str]:
+        """Return the words of a list, those of classes in place of the classes."""
+        return list(self._words(self.items(name), ()))
+
+    def _words(self, items: list[str], around: tuple[str, ...]) -> Iterator[str]:
+        for word in items:
+            if word in self.classes and word not in around:
+                yield from self._words(self.classes[word], (*around, word))
+            else:
+                yield word
+
+    @property
+    def key(self) -> tuple[tuple[str, str], ...]:
+        """All values, to tell whether two views are the same."""
+        return tuple(sorted(self._values.items()))
+
+
+class Postfix:
+    """What postconf(1) says of a configuration."""
+
     def __init__(self, program: str, directory: str | None) -> None:
         self._command = [program, *(["-c", directory] if directory else [])]
+        self.directory = directory
         self._values: dict[str, str] = {}
-        self.classes: dict[str, list[str]] = {}
+
+    def shell(self, program: str, *arguments: str) -> str:
+        """Return a command on this Postfix, to be typed."""
+        words = [program, *(["-c", self.directory] if self.directory else []), *arguments]
+        return shlex.join(words)
 
     def ask(self, *arguments: str) -> str:
         """Return what postconf prints; OSError with its complaint if there is one."""
@@ -86,76 +224,50 @@ class Postfix:
             raise OSError(result.stderr.strip().splitlines()[-1] if result.stderr else "postconf")
         return result.stdout
 
+    def lines(self) -> list[Service]:
+        """Return the lines of master.cf."""
+        return [_service(line) for line in self.ask("-M").splitlines() if line.strip()]
+
     def services(self) -> list[Service]:
-        """Return the services that spawn a greylist."""
-        return list(filter(None, map(service_of, self.ask("-M").splitlines())))
+        """Return the services that spawn a greylist; of those of one name the one that counts."""
+        return list({line.title: line for line in self.lines() if line.is_greylist}.values())
 
     def value(self, name: str) -> str:
-        """Return a parameter's value, with what it refers to put in; empty if unknown."""
+        """Return main.cf's value, with what it refers to put in; empty if unknown."""
         return self._values.get(name, "")
 
-    def load(self, services: list[Service]) -> None:
+    def load(self, services: Iterable[Service]) -> None:
         """Ask for all values at once: postconf(1) is slow to start."""
-        self._load(*_PARAMETERS, *(f"{service.name}_time_limit" for service in services))
-        names = restrictions(self.value("smtpd_restriction_classes"))
-        if names:
-            self._load(*names)
-        self.classes = {name: restrictions(self.value(name)) for name in names}
+        self._values = self._ask_for((), *_PARAMETERS, *(f"{s.name}_time_limit" for s in services))
 
-    def _load(self, *names: str) -> None:
-        for line in self.ask("-x", *names).splitlines():
-            name, _, value = line.partition("=")
-            self._values[name.strip()] = value.strip()
+    def view(self, overrides: tuple[str, ...] = ()) -> View:
+        """Return what a service with these overrides sees."""
+        values = self._ask_for(overrides, *_PARAMETERS)
+        names = restrictions(values["smtpd_restriction_classes"])
+        classes = self._ask_for(overrides, *names) if names else {}
+        return View(
+            {**values, **classes}, {name: restrictions(value) for name, value in classes.items()}
+        )
 
-    def lists(self) -> dict[str, list[str]]:
-        """Return the restriction lists by name, those that master.cf overrides included.
-
-        What is in a class stands in place of the class.
-        """
-        lists = {name: self._items(self.value(name)) for name in ALL}
-        for line in self.ask("-Px").splitlines():
-            name, _, value = line.partition(" = ")
-            if name.endswith(ALL):
-                lists[name] = self._items(value)
-        return lists
-
-    def _items(self, value: str) -> list[str]:
-        return list(self._expanded(restrictions(value), ()))
-
-    def _expanded(self, items: list[str], within: tuple[str, ...]) -> Iterator[str]:
-        for item in items:
-            if item in self.classes and item not in within:
-                yield from self._expanded(self.classes[item], (*within, item))
-            else:
-                yield item
+    def _ask_for(self, overrides: tuple[str, ...], *names: str) -> dict[str, str]:
+        options = [word for override in overrides for word in ("-o", override)]
+        pairs = (line.partition("=") for line in self.ask("-x", *options, *names).splitlines())
+        found = {name.strip(): value.strip() for name, _, value in pairs}
+        return {name: found.get(name, "") for name in names}
 
 
-def service_of(line: str) -> Service | None:
-    """Return the service of a line of master.cf if it is ours."""
+def _service(line: str) -> Service:
+    """Return the service of a line of master.cf, as postconf(1) prints it."""
     fields = line.split(maxsplit=8)
-    if len(fields) < 9 or fields[7] != "spawn":
-        return None
-    arguments = [braced or plain for braced, plain in _ARGUMENT.findall(fields[8])]
-    user = next((a[5:] for a in arguments if a.startswith("user=")), "")
-    start = next((n for n, a in enumerate(arguments) if a.startswith("argv=")), None)
-    words = arguments[start:] if start is not None else [""]
-    argv = (words[0][5:], *words[1:])
-    if not any(os.path.basename(word) == "greylist" for word in argv):
-        return None
-    return Service(fields[0], fields[1], fields[2], fields[4], fields[6], user, argv)
+    rest = fields[8] if len(fields) > 8 else ""
+    arguments = tuple(braced or plain for braced, plain in _ARGUMENT.findall(rest))
+    name, kind, private, _, chroot, _, processes, command = fields[:8]
+    return Service(name, kind, private, chroot, processes, command, arguments)
 
 
 def restrictions(value: str) -> list[str]:
     """Return the items of a restriction list; a ``{ ... }`` group is one item."""
     return _ITEM.findall(value)
-
-
-def position(items: list[str], service: Service) -> int | None:
-    """Return where ``check_policy_service`` asks this service, or nothing."""
-    for number, (item, call) in enumerate(itertools.pairwise(items)):
-        if item.lower() == "check_policy_service" and service.is_at(called(call)[0]):
-            return number
-    return None
 
 
 def called(call: str) -> tuple[str, dict[str, str]]:

@@ -7,7 +7,7 @@ import shutil
 import subprocess
 from typing import TYPE_CHECKING
 
-from greylist.commands.check.postconf import ALL, LISTS, Postfix, restrictions
+from greylist.commands.check.postconf import LISTS, RECIPIENT, RELAY, Postfix, restrictions
 from greylist.commands.check.postfix import TIME_LIMIT
 from greylist.commands.setup import restriction
 from greylist.commands.setup.steps import Refusal
@@ -101,7 +101,7 @@ class Configuration:
                 raise Refusal(f"Postfix asks {service}: take over with --from {service}")
         name, place = self._in_force()
         items = restrictions(self._raw(place))
-        relay = self._asked.lists()[LISTS[1]]
+        relay = self._asked.view().words(RELAY)
         try:
             return {place: restriction.inserted(items, relay, CALL)}
         except restriction.CannotTell as error:
@@ -119,8 +119,11 @@ class Configuration:
 
     def _places(self, is_asked: Callable[[str], bool]) -> list[tuple[str, list[str], int]]:
         """Return where such an endpoint is asked: the place, its items, and which item."""
-        overrides = [name for name in self._overrides() if name.endswith(ALL)]
-        in_main = {self._followed(name): None for name in (*ALL, *self._asked.classes)}
+        overrides = [name for name in self._overrides() if name.endswith(LISTS)]
+        in_main = {
+            self._followed(name): None
+            for name in (RECIPIENT, RELAY, *LISTS, *self._asked.view().classes)
+        }
         found = []
         for place in (*in_main, *overrides):
             items = restrictions(self._raw(place))
@@ -131,7 +134,7 @@ class Configuration:
 
     def _in_force(self) -> tuple[str, str]:
         """Return the list that strangers' recipients meet: its name and where it is written."""
-        name = LISTS[0]
+        name = RECIPIENT
         lists = {
             override: override.rpartition("/")[0]
             for override in self._overrides()

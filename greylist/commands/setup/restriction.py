@@ -6,10 +6,10 @@ host becomes an open relay) and SMTPD_ACCESS_README (what follows a ``permit`` i
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING
 
 from greylist.commands.check.postconf import called
-from greylist.commands.check.postfix import ENDS, GUARDS, effective
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,11 +17,19 @@ if TYPE_CHECKING:
 FRESH = ["permit_mynetworks", "permit_sasl_authenticated", "reject_unauth_destination"]
 """What every host has before the policy service that has no list of its own (README.md)."""
 
+ENDS = ("permit", "reject", "defer")
+GUARDS = frozenset(("reject_unauth_destination", "defer_unauth_destination", "reject"))
 _PLAIN = frozenset((*FRESH, "defer_unauth_destination"))
 
 
 class CannotTell(ValueError):
     """No place in this list is certainly right."""
+
+
+def effective(items: list[str]) -> list[str]:
+    """Return the restrictions that are more than a warning, in lower case."""
+    pairs = itertools.pairwise(["", *map(str.lower, items)])
+    return [item for before, item in pairs if before != "warn_if_reject"]
 
 
 def asks(items: list[str], is_ours: Callable[[str], bool]) -> int | None:

@@ -1,0 +1,399 @@
+"""The doctor on each smtpd(8): does it ask us, at the right place, and does somebody answer.
+
+The order is Postfix's (SMTPD_ACCESS_README): client, helo, sender, relay, recipient, each list
+ended by its first permit; smtpd_relay_before_recipient_restrictions puts relay last when it is no.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from greylist.commands.check.postconf import EARLY, LATE, LISTS, RECIPIENT, RELAY, View, called
+from greylist.commands.check.probe import ask, connect, is_running
+from greylist.commands.check.report import Finding
+from greylist.settings import SettingsError, parse_time
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from greylist.commands.check.postconf import Postfix, Service, Step
+    from greylist.commands.check.report import Findings
+    from greylist.settings import Settings
+
+_CALL = "check_policy_service"
+_GUARDS = frozenset(("reject_unauth_destination", "defer_unauth_destination", "reject", "defer"))
+_ENDS = frozenset(("permit", "reject", "defer", "permit_auth_destination"))
+_LISTED = frozenset(("reject_unlisted_recipient", "reject_unverified_recipient"))
+_TABLE = re.compile("check_[a-z_]+_access")
+_STATIC = re.compile(r"static:\{?\s*(ok|permit|permit_auth_destination|\d+)\s*\}?", re.IGNORECASE)
+
+
+class Host:
+    """What all of the smtpds have in common: the services that may be asked.
+
+    Attributes:
+        postfix: the configuration.
+        settings: greylist's.
+        services: those that spawn a greylist.
+    """
+
+    def __init__(
+        self, postfix: Postfix, lines: list[Service], services: list[Service], settings: Settings
+    ) -> None:
+        self.postfix = postfix
+        self.settings = settings
+        self.services = services
+        self._lines = lines
+        self.queue = postfix.value("queue_directory")
+
+    def is_ours(self, endpoint: str) -> bool:
+        """Return whether an endpoint is a greylist's: one in master.cf, or a server's."""
+        if any(service.is_at(endpoint) for service in self.services):
+            return True
+        kind, _, place = endpoint.partition(":")
+        for address in self.settings.listen:
+            theirs, _, there = address.partition(":")
+            if theirs == {"local": "unix"}.get(kind, kind) and there.endswith(place):
+                return True
+        return place.rpartition("/")[2] == "greylist" and not self.is_in_master(endpoint)
+
+    def is_in_master(self, endpoint: str) -> bool:
+        """Return whether Postfix's master listens there, when it runs."""
+        return any(line.is_at(endpoint) for line in self._lines)
+
+    @property
+    def endpoint(self) -> str:
+        """How main.cf should refer to us."""
+        if self.services:
+            return self.services[0].endpoint
+        return next(iter(self.settings.listen), "unix:private/greylist")
+
+    @property
+    def call(self) -> str:
+        """The best way to ask us."""
+        timeout = max(10, self.settings.lock_timeout + 5)
+        return f"{{ {self.endpoint}, default_action=DUNNO, timeout={timeout}s }}"
+
+
+def examine(
+    postfix: Postfix, lines: list[Service], services: list[Service], settings: Settings
+) -> Findings:
+    """Yield what is to say about who asks, and who answers."""
+    host = Host(postfix, lines, services, settings)
+    every = [line for line in lines if line.command == "smtpd"]
+    strangers = [line for line in every if line.is_for_strangers]
+    outside = [line for line in strangers if not line.is_local] or strangers
+    if not outside:
+        text = "no smtpd in master.cf takes mail from outside, so nobody asks greylist"
+        remedy = postfix.shell("postconf", "-M", "smtp/inet=smtp inet n - y - - smtpd")
+        yield Finding("error", "master.cf", text, remedy)
+
+    seen: set[object] = set()
+    asked: set[str] = set()
+    views = {line.title: postfix.view(line.overrides) for line in every}
+    for line in outside:
+        view = views[line.title]
+        if view.key not in seen:
+            seen.add(view.key)
+            title = line.title if any(o.partition("=")[0] in LISTS for o in line.overrides) else ""
+            yield from Doctor(host, view, title).findings()
+    for view in [*views.values(), *([] if views else [postfix.view()])]:
+        asked.update(endpoint for _, endpoint in _endpoints(view))
+    yield from _answers(host, asked)
+
+
+def _endpoints(view: View) -> Iterator[tuple[Step, str]]:
+    for name in (*LISTS, *view.classes):
+        for step in view.steps(name):
+            if step.name == _CALL:
+                yield step, called(step.argument)[0]
+
+
+def _answers(host: Host, asked: set[str]) -> Findings:
+    """Yield whether each service that is asked answers."""
+    ours = sorted(endpoint for endpoint in asked if host.is_ours(endpoint))
+    for endpoint in ours or [service.endpoint for service in host.services[:1]]:
+        yield _answer(host, endpoint)
+    for endpoint in sorted(asked - set(ours)):
+        if host.is_in_master(endpoint) and not is_running(host.queue):
+            continue  # one fault, and said of ours
+        try:
+            connect(endpoint, host.queue).close()
+        except PermissionError:
+            continue
+        except (OSError, ValueError):
+            text = f"nobody listens at {endpoint}, so Postfix defers all mail (451 4.3.5)"
+            remedy = f"Start that service, or take check_policy_service {endpoint} out of main.cf."
+            yield Finding("error", "main.cf", text, remedy)
+
+
+def _answer(host: Host, endpoint: str) -> Finding:
+    try:
+        action, seconds = ask(endpoint, host.queue)
+    except PermissionError:
+        return Finding("ok", "service", f"{endpoint} not asked: only root and Postfix may")
+    except TimeoutError:
+        text = f"{endpoint} takes a request, and does not answer"
+        return Finding("error", "service", text, "See the log for what it waits for.")
+    except (OSError, ValueError) as error:
+        return _silence(host, endpoint, error)
+    if not action:
+        text = f"{endpoint} hangs up without an answer: the filter cannot work"
+        remedy = f"See what it logs: journalctl -t {host.settings.syslog_name} -n 5"
+        return Finding("error", "service", text, remedy)
+    text = f"{endpoint} answers {action!r:.40} in {1000 * seconds:.0f} ms"
+    if action != "dunno":
+        return Finding(
+            "warning", "service", text, "That is not greylist's answer: who listens there?"
+        )
+    return Finding("ok", "service", text)
+
+
+def _silence(host: Host, endpoint: str, error: Exception) -> Finding:
+    text = f"nobody listens at {endpoint} ({getattr(error, 'strerror', None) or error})"
+    if not host.is_in_master(endpoint):
+        return Finding("error", "service", text, "Start greylist serve: systemctl start greylist")
+    if not is_running(host.queue):
+        text += ": Postfix does not run"
+        # No mail comes either: as before the first start, there is no harm yet.
+        return Finding("warning", "service", text, host.postfix.shell("postfix", "start"))
+    text += ": Postfix has not read master.cf since it was changed"
+    return Finding("error", "service", text, host.postfix.shell("postfix", "reload"))
+
+
+class Doctor:
+    """What one smtpd does with us; those with the same parameters are one."""
+
+    def __init__(self, host: Host, view: View, title: str) -> None:
+        """Args: host: who may be asked; view: the parameters; title: of an smtpd with its own."""
+        self._host = host
+        self._view = view
+        self._title = title
+        self._subject = "master.cf" if title else "main.cf"
+
+    def findings(self) -> Findings:
+        """Yield what is wrong, each with the whole line that mends it."""
+        asking = [name for name in LISTS if self._position(name) is not None]
+        for name in asking:
+            yield from self._place(name)
+            if name not in LATE:
+                yield from self._call(name)
+        if not asking:
+            yield from self._by_table()
+
+    def _is_ours(self, step: Step) -> bool:
+        return step.name == _CALL and self._host.is_ours(called(step.argument)[0])
+
+    def _position(self, name: str) -> int | None:
+        steps = self._view.steps(name)
+        return next((n for n, step in enumerate(steps) if self._is_ours(step)), None)
+
+    def _found(self, level: str, text: str, remedy: str = "") -> Finding:
+        return Finding(
+            level, self._subject, f"{self._title}: {text}" if self._title else text, remedy
+        )
+
+    def _place(self, name: str) -> Findings:
+        """Yield whether a list asks us at the right place."""
+        steps = self._view.steps(name)
+        place = self._position(name)
+        assert place is not None
+        before, ours = steps[:place], steps[place]
+        endpoint = called(ours.argument)[0]
+        asks = f"{name} asks {endpoint}"
+        end = next((step for step in before if _ends(step)), None)
+        if end:
+            shown = end.name if end.name in _ENDS else f"{end.name} {end.argument}"
+            why = "where nothing is asked any more"
+            if end.name == "permit_auth_destination":
+                why = "which lets through all mail that is for us"
+            yield self._found("error", f"{asks} after {shown}, {why}", self._mended(name))
+        elif ours.warned:
+            text = f"{asks} after warn_if_reject, so nobody is ever deferred"
+            yield self._found("error", text, self._mended(name))
+        elif name in LATE:
+            text = f"{asks}, where mail to several has no recipient"
+            yield self._found("warning", text, self._moved(name))
+        elif name in EARLY:
+            yield self._early(name, asks)
+        else:
+            yield from self._beside(name, asks, before)
+
+    def _early(self, name: str, asks: str) -> Finding:
+        if not self._view.is_set("smtpd_delay_reject"):
+            text = f"{asks}, where with smtpd_delay_reject = no no recipient is known"
+            return self._found("error", text, self._moved(name))
+        text = f"{asks}, before the relay check: strangers fill the database"
+        return self._found("warning", text, self._moved(name))
+
+    def _beside(self, name: str, asks: str, before: list[Step]) -> Findings:
+        """Yield what should stand before us in the relay or the recipient list, and does not."""
+        relay_first = self._view.is_set("smtpd_relay_before_recipient_restrictions")
+        earlier = [step for early in EARLY for step in self._view.steps(early)]
+        if name == RECIPIENT and relay_first:
+            earlier += self._view.steps(RELAY)
+        sound = True
+        if not _guards(before) and not _guards(self._view.steps(RELAY)):
+            sound = False
+            text = f"{asks} before reject_unauth_destination: an open relay is near"
+            yield self._found("error", text, self._mended(name))
+        elif not _guards([*earlier, *before]):
+            sound = False
+            text = (
+                f"{asks} with no reject_unauth_destination before it: strangers fill the database"
+            )
+            yield self._found("warning", text, self._mended(name))
+        names = {step.name for step in before if not step.warned}
+        missing = [permit for permit in self._permits() if permit not in names]
+        if missing:
+            sound = False
+            text = f"{asks} with no {' and '.join(missing)} before it: own users wait"
+            yield self._found("warning", text, self._mended(name))
+        if not {step.name for step in [*earlier, *before] if not step.warned} & _LISTED:
+            sound = False
+            text = f"{asks} with no reject_unlisted_recipient before it: mail to unknown users"
+            yield self._found("warning", f"{text} waits, and is stored", self._mended(name))
+        if sound:
+            yield self._found("ok", f"{asks}, after the relay check")
+
+    def _permits(self) -> list[str]:
+        """Return what lets own users through before us, unless we are to learn from their mail."""
+        if self._host.settings.learn_replies:
+            return []
+        sasl = self._view.is_set("smtpd_sasl_auth_enable")
+        return ["permit_mynetworks", *(["permit_sasl_authenticated"] if sasl else [])]
+
+    def _by_table(self) -> Findings:
+        """Yield whether a class asks us that a table may name, where no list does."""
+        tables = [
+            name
+            for name in LISTS
+            if any(_TABLE.fullmatch(step.name) for step in self._view.steps(name))
+        ]
+        asking = [name for name in self._view.classes if self._asks_itself(name)]
+        if not (asking and tables):
+            text = f"nothing asks {self._host.endpoint}"
+            if self._title:
+                text += ", so mail that comes there is not greylisted"
+            yield self._found("error", text, self._mended(RECIPIENT))
+            return
+        for name in asking:
+            text = f"{name} asks {self._host.endpoint}, for whom a table in {tables[0]} names it"
+            yield self._found("ok", text)
+            yield from self._call(name)
+
+    def _asks_itself(self, name: str) -> bool:
+        steps = self._view.steps(name)
+        return any(self._is_ours(step) and not step.within for step in steps)
+
+    def _call(self, name: str) -> Findings:
+        """Yield what is wrong with how a list or class asks us."""
+        step = self._view.steps(name)[self._position(name) or 0]
+        _, attributes = called(step.argument)
+
+        def get(attribute: str) -> str:
+            return attributes.get(attribute) or self._view.value(
+                f"smtpd_policy_service_{attribute}"
+            )
+
+        remedy = self._asked_well(step.within or name)
+        if not get("default_action").upper().startswith("DUNNO"):
+            text = f"{name}: in trouble Postfix answers {get('default_action')!r}"
+            yield self._found("warning", text, f"To let mail through then:\n{remedy}")
+        try:
+            timeout = parse_time(get("timeout"))
+        except SettingsError:
+            return
+        patience = self._host.settings.lock_timeout
+        if timeout <= patience:
+            text = f"{name}: Postfix waits {timeout}s, no longer than lock_timeout"
+            text += f" ({patience}s), so the filter cannot say why"
+            yield self._found("warning", text, f"Set lock_timeout lower, or:\n{remedy}")
+        elif timeout > 60:
+            text = f"{name}: a client waits {timeout}s when the filter hangs"
+            yield self._found("warning", text, remedy)
+
+    def _set(self, name: str, items: list[str]) -> str:
+        """Return the command that sets a list or class."""
+        if self._title and name in LISTS:
+            # postconf(1) takes no blank here, and Postfix a comma for it, in braces too.
+            value = re.sub(r"[\s,]+", ",", ",".join(items)).replace("{,", "{").replace(",}", "}")
+            return self._host.postfix.shell("postconf", "-P", f"{self._title}/{name}={value}")
+        return self._host.postfix.shell("postconf", f"{name} = {' '.join(items)}")
+
+    def _asked_well(self, name: str) -> str:
+        """Return the command that has a list or class ask us as it should."""
+        return self._set(name, list(self._items(name, self._host.call)))
+
+    def _items(self, name: str, call: str) -> Iterator[str]:
+        """Yield the words of a list, ours being asked by another call."""
+        words = iter(self._view.items(name))
+        for word in words:
+            yield word
+            if word.lower() == _CALL:
+                given = next(words, "")
+                yield call if self._host.is_ours(called(given)[0]) else given
+
+    def _asks_us(self, word: str) -> bool:
+        """Return whether a word of a list is a class that asks us."""
+        return word in self._view.classes and self._position(word) is not None
+
+    def _parts(self, name: str) -> tuple[list[list[str]], list[list[str]]]:
+        """Return a list's restrictions, each with its words: the others, and those that ask us."""
+        others: list[list[str]] = []
+        ours: list[list[str]] = []
+        warn: list[str] = []
+        words = iter(self._view.items(name))
+        for word in words:
+            if word.lower() == "warn_if_reject":
+                warn = [word]
+                continue
+            part = [*warn, word]
+            if word.lower().startswith(("check_", "reject_rbl", "reject_rhsbl")):
+                part.append(next(words, ""))
+            if word.lower() == _CALL and self._host.is_ours(called(part[-1])[0]):
+                ours.append(part[-2:])
+            elif self._asks_us(word):
+                ours.append([word])
+            else:
+                others.append(part)
+            warn = []
+        return others, ours
+
+    def _mended(self, name: str) -> str:
+        """Return the command that has a list ask us after all that belongs before us."""
+        others, ours = self._parts(name)
+        wanted = [*self._permits(), "reject_unauth_destination", "reject_unlisted_recipient"]
+        have = {part[0].lower() for part in others}
+        front = [part for part in others if not _is_end(part)]
+        back = [part for part in others if _is_end(part)]
+        permits = [[word] for word in wanted if word not in have and word.startswith("permit")]
+        guards = [[word] for word in wanted if word not in have and word.startswith("reject")]
+        call = ours or [[_CALL, self._host.call]]
+        parts = [*permits, *front, *guards, *call[:1], *back]
+        return self._set(name, [word for part in parts for word in part])
+
+    def _moved(self, name: str) -> str:
+        """Return the commands that ask us in the recipient list, and no more in this one."""
+        others, _ = self._parts(name)
+        here = self._set(name, [word for part in others for word in part])
+        return f"{self._mended(RECIPIENT)}\n{here}"
+
+
+def _ends(step: Step) -> bool:
+    """Return whether nothing after a restriction is asked about mail for us."""
+    if step.name in {"reject", "defer"}:
+        return not step.warned
+    return step.name in _ENDS or bool(
+        _TABLE.fullmatch(step.name) and _STATIC.fullmatch(step.argument)
+    )
+
+
+def _is_end(part: list[str]) -> bool:
+    return part[0].lower() in _ENDS or bool(len(part) > 1 and _STATIC.fullmatch(part[-1]))
+
+
+def _guards(steps: list[Step]) -> bool:
+    """Return whether these restrictions let no mail through that is for elsewhere."""
+    return any(step.name in _GUARDS and not step.warned for step in steps)
