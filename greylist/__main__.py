@@ -1,8 +1,8 @@
 #!python
 """The entry: no arguments, and the filter runs at once; anything else is the command line's.
 
-What is imported at the top is part of the interpreter: whatever else is missing, for a new Python
-of the system or a library that went, is said in one line, and nothing of it reaches Postfix.
+Only modules of the interpreter itself are imported at the top. Any other may be missing, after an
+upgrade of Python or of a library: that is said in one line, which never reaches Postfix.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def main() -> None:
 
 
 def _part_streams() -> bool:
-    """Part standard error from standard output, and return whether they were one socket.
+    """Separate standard error from standard output; return whether they were one socket.
 
     spawn(8) makes the policy socket both, and a line there would be a broken reply. Of 0 to 2, a
     closed one is opened: otherwise the next file opened would take its place, perhaps the database.

@@ -27,7 +27,7 @@ _PRIVATE_IPV6 = (
 
 
 def parse_address(text: bytes) -> tuple[int, int] | None:
-    """Return an address as a number and its length in bits, or nothing when it is none."""
+    """Return an address as a number and its length in bits, or None when it is none."""
     try:
         name = text.decode("ascii")
         packed = inet_pton(AF_INET6 if ":" in name else AF_INET, name)

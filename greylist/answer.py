@@ -1,6 +1,6 @@
 """A request to a reply: settings and lists followed, screened, decided, logged.
 
-It is what the filter, which has one connection, and a server of many have in common.
+The filter, which has one connection, and the server, which has many, share it.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class Responder:
             self.only = [self._list(path, recipient_rule, before) for path in only]
 
     def _list(self, path: str, form: Form, before: Lists) -> Whitelist:
-        """Return the list in a file: the one that there was, as it may be unreadable by now."""
+        """Return the list for a file. One already loaded is reused: its file may be unreadable."""
         found = before.get((path, form))
         if found is None:
             own = form is rule
@@ -94,7 +94,7 @@ class Responder:
             self.log.info(f"Whitelist: {line(lines[:2048])}")
 
     def _refresh(self) -> None:
-        """Read the settings again; with an error in them, keep those that there are."""
+        """Read the settings again; if they have an error, keep those in force."""
         try:
             self._use(self.settings.reread())
         except SettingsError as error:
@@ -139,7 +139,7 @@ class Responder:
         return decided
 
     def _screened(self, request: Request) -> Decision | RequestError | None:
-        """Return what needs no stored entry: a decision, or an error, otherwise None."""
+        """Return a decision that needs no stored entry, or an error; None if entries are needed."""
         if self.log.verbose > 2:
             for name, value in request.items():
                 self.log.info(f"Attribute: {quote(name)}={quote(value)}")
@@ -175,7 +175,7 @@ class Responder:
             yield from policy.hint(request, self.settings)
 
     def screen(self, request: Request) -> Decision | None:
-        """Return the decision when it needs no stored entry, otherwise None."""
+        """Return the decision if it needs no stored entry, else None."""
         own = self._is_own(request)
         return screen(request, self.settings, self.whitelists, self.only, own=own)
 
@@ -251,5 +251,5 @@ class Responder:
 
 
 def _load_regex() -> None:
-    """Load what a list may need later on: root, as somebody else, may not be able to read it."""
+    """Load the modules that lists may need later: another user may not be able to read them."""
     import greylist.whitelist.regex  # noqa: F401

@@ -1,4 +1,4 @@
-"""Child processes: for what may hang, crash or outlive us, and never with root's privileges.
+"""Child processes, for work that may hang, crash or outlive us; never with root's privileges.
 
 A command of root's acts as the owner of the database's directory by its effective user alone, as
 it has to be root again afterwards. A child never has to: before anything else it gives up the
@@ -18,13 +18,13 @@ else:
     import _signal as signal
 
 _HELD = (signal.SIGALRM, signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
-"""Signals that have handlers, here or in whoever calls; a child has none of them."""
+"""Signals that have handlers, here or in the caller; a child has none of them."""
 
 
 def run(function: Callable[[], int], meanwhile: Callable[[], None] | None = None) -> int:
     """Run a function in a child; return its exit status, or the negative signal that ended it.
 
-    Whoever is interrupted while the child works ends the child before anything else.
+    A caller that is interrupted while the child works ends the child before anything else.
 
     Args:
         function: returns the exit status, which is 1 if it raises.
@@ -93,6 +93,6 @@ def _end(child: int) -> None:
 
 
 def give_up_root() -> None:
-    """Be the effective user and group in every way, for good: the saved ones are set with these."""
+    """Give up root for good: set the real and saved user and group to the effective ones."""
     os.setregid(os.getegid(), os.getegid())
     os.setreuid(os.geteuid(), os.geteuid())

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def _option(setting: Setting) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Return the option that sets what the file's line of that name sets."""
+    """Return the command line's option for a setting."""
     name = setting.name.replace("_", "-")
     text = f"{setting.help} [default: {setting.default or 'none'}]"
     if setting.name == "verbose":
@@ -66,7 +66,7 @@ COMMANDS = {
     "explain": "Say what a request would be answered, and why.",
     "list": "Show the entries.",
     "serve": "Answer all connections in one process.",
-    "stats": "Count what waits, what passed and what was stopped.",
+    "stats": "Count entries that wait, passed and never came back.",
     "metrics": "Print the figures for Prometheus.",
     "replay": "Try settings on the mail log.",
     "pass": "Let a client, sender or recipient through now.",
@@ -74,7 +74,7 @@ COMMANDS = {
     "purge": "Delete what has expired, now.",
     "dump": "Print the whole database as text.",
     "load": "Take in what dump printed.",
-    "whitelist": "Say which lines of the lists are of use.",
+    "whitelist": "Say how often each line of the lists matches.",
     "spf": "Print the networks in domains' SPF records.",
     "import": "Take over from postgrey, sqlgrey or greylist.pl.",
 }

@@ -74,7 +74,7 @@ def identities(request: Request, settings: Settings) -> Identities:
 
     Returns:
         The first part of its triplets' keys, never empty; the organisational domain whose
-        machines are one pool with it, or nothing; its verified domain, if it has one, and its
+        machines are one pool with it, or empty; its verified domain, if it has one, and its
         network.
     """
     how = settings.pool, settings.ipv4_prefix, settings.ipv6_prefix
@@ -111,7 +111,7 @@ def _identities(request: Request, pool: str, ipv4_prefix: int, ipv6_prefix: int)
 
 
 def organization(request: Request) -> bytes:
-    """Return the organisational domain of a client's verified name, or nothing.
+    """Return the organisational domain of a client's verified name, or empty bytes.
 
     A name that was made for a customer of a provider has none, nor has a public suffix. Of a
     hoster's domain, each name directly below it is an organisation.
@@ -180,7 +180,7 @@ def is_machine_made(name: bytes, address: bytes) -> bool:
 
 
 def _numbers_customers(host: bytes) -> bool:
-    """Return whether the part of a name before its domain has a customer's number, or a line's."""
+    """Return whether the part of a name before its domain numbers customers or their lines."""
     if any(b"dsl" in word for word in host.translate(_LETTERS).split()):
         return True
     return any(len(run) >= _CUSTOMER_NUMBER for run in host.translate(_NUMBERS).split())

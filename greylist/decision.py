@@ -1,4 +1,4 @@
-"""What a policy server answers, and why."""
+"""The decision on a request: the action that Postfix is told, and the reason."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ class Rules:
         self.settings = settings
 
     def is_stale(self, key: bytes, value: bytes, now: int) -> bool:
-        """Return whether an entry has no more use and can be deleted."""
+        """Return whether an entry has expired and can be deleted."""
         return is_stale(key, value, self.settings, now)
 
     def merge(self, key: bytes, salvaged: bytes, live: bytes | None, now: int) -> bytes | None:
@@ -107,7 +107,7 @@ def keep(key: bytes, value: bytes, settings: Settings, now: int) -> int:
 
 
 def is_stale(key: bytes, value: bytes, settings: Settings, now: int) -> bool:
-    """Return whether an entry has no more use and can be deleted."""
+    """Return whether an entry has expired and can be deleted."""
     if key.startswith(b"/"):  # most are triplets
         if key.startswith(INSTANCE):
             return not (value.isdigit() and len(value) <= 20 and abs(now - int(value)) <= DAY)

@@ -215,7 +215,7 @@ def _append(path: str, text: str) -> None:
 
 
 def _is_null(descriptor: int) -> bool:
-    """Return whether what is written to a descriptor goes nowhere."""
+    """Return whether a descriptor is /dev/null."""
     return os.fstat(descriptor).st_rdev == os.stat("/dev/null").st_rdev
 
 

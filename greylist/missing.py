@@ -1,4 +1,4 @@
-"""What to say when a module cannot be imported: another Python, a library that went."""
+"""The message for a module that cannot be imported: another Python, a missing library."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def extension(package: str, name: str) -> Any:
     """Return an extension module, its package being imported only if there is no other way.
 
-    Whoever imports the package later on gets the same module.
+    A later import of the package gets the same module.
 
     Raises:
         ImportError: there is no such module, or it cannot be loaded.

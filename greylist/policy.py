@@ -1,8 +1,8 @@
 """The rules of greylisting: from a request and what is stored to an action.
 
 A client that has not been seen before with this sender and recipient is asked to come back
-(RFC 6647, section 2); one that does so after the delay is let through. Whoever has come back
-once has nothing more to prove for what he came back with. The rules, the first that holds:
+(RFC 6647, section 2); one that does so after the delay is let through. A client that
+has come back once is known from then on. The rules, the first that holds:
 
 =====================================================  =========================  ===============
 what                                                   reason in the log          stored
@@ -183,7 +183,7 @@ class _Mail:
         return self._pool_key
 
     def former_keys(self) -> list[bytes]:
-        """Return the triplet's as greylist.pl or version 0.1 stored it, or we with other settings.
+        """Return the triplet's keys of greylist.pl, of version 0.1 and of other settings of ours.
 
         The triplet's own is not among them.
         """
@@ -213,7 +213,7 @@ class _Attempt(_Mail):
     # Mail that need not wait
 
     def trusted(self) -> Decision | None:
-        """Return the decision for a trusted client, otherwise None."""
+        """Return the decision for a trusted client, None for others."""
         needed = self.settings.auto_whitelist
         if not needed:
             self.met = self.names
@@ -232,7 +232,7 @@ class _Attempt(_Mail):
         return None
 
     def known(self) -> Decision | None:
-        """Return the decision for a sender that is known here, otherwise None."""
+        """Return the decision for a sender that is known here, None for others."""
         needed = self.settings.auto_whitelist_senders
         for name in self.met if needed else ():
             stored = self.sender_key(name)
@@ -284,7 +284,7 @@ class _Attempt(_Mail):
         return decision
 
     def touch(self) -> None:
-        """Keep the client's credit for as long as its senders'; nothing is counted."""
+        """Keep the client's credit for as long as its senders', without counting a pass."""
         for name in self.clients():
             entry = self.counted(name, self.entries.get(name))
             if entry and not self.is_fresh(entry):
@@ -341,7 +341,7 @@ class _Attempt(_Mail):
         return decision
 
     def reply(self) -> Decision | None:
-        """Return the decision on a reply to a user's mail, otherwise None."""
+        """Return the decision on a reply to a user's mail, None for other mail."""
         if not self.settings.learn_replies or not self.sender:
             return None
         stored = reply_key(self.sender, self.recipient)
@@ -404,7 +404,7 @@ class _Attempt(_Mail):
         return (name, found, triplet) if found and triplet else None
 
     def is_farther(self, one: Triplet, other: Triplet) -> bool:
-        """Return whether one triplet has passed, or began earlier, of which the other has not."""
+        """Return whether one triplet is ahead of another: it has passed, or began earlier."""
         return one.ctime < other.ctime or one.has_passed(self.settings.delay)
 
     def judge(self, name: bytes, before: Triplet | None, *, alone: bool) -> Decision:
@@ -451,7 +451,12 @@ class _Attempt(_Mail):
         return not triplet.has_passed(self.settings.delay)
 
     def deferred(self, reason: str, missing: int) -> Decision:
-        """Return the decision that makes a client wait for so many seconds more."""
+        """Return the decision that defers a client.
+
+        Args:
+            reason: for the log.
+            missing: the seconds that it still has to wait, for the reply.
+        """
         return Decision(deferral(self.request, self.settings, missing), "greylist", reason)
 
     # One RCPT that is asked about twice, and one message

@@ -18,7 +18,7 @@ def acting_as(uid: int, gid: int | None = None) -> Iterator[None]:
 
     The group is the user's own if none is given; there are no others, as under spawn(8).
 
-    Whoever is not root stays what he is.
+    Any other user stays who he is.
     """
     if os.geteuid() != 0 or uid == 0:
         yield

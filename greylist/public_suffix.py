@@ -31,7 +31,7 @@ _index: list[tuple[bytes, int]] = []
 
 
 def organizational_domain(name: bytes) -> bytes:
-    """Return the public suffix of a name and the label before it; nothing for a suffix itself.
+    """Return the public suffix of a name and the label before it; empty for a suffix itself.
 
     Args:
         name: in lower case, of labels that are not empty.
@@ -69,7 +69,7 @@ def _suffix(labels: list[bytes]) -> int:
 
 
 def _read(top: bytes) -> bytes:
-    """Return the rules of a top-level domain, nothing if there are none."""
+    """Return the rules of a top-level domain; empty if there are none."""
     descriptor = os.open(PATH, os.O_RDONLY | os.O_CLOEXEC)
     try:
         if not _index:

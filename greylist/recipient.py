@@ -81,7 +81,7 @@ def _inner(address: bytes) -> bytes:
 
 
 def is_placeless(address: bytes) -> bool:
-    """Return whether an address names no domain, so that it may be of any that is local."""
+    """Return whether an address names no domain, so that any local one may be meant."""
     domain = address.rpartition(b"@")[2]
     return b"@" not in address or domain.startswith(b"[") or not domain
 

@@ -15,7 +15,7 @@ _VISIBLE = bytes(code if 0x20 < code < 0x7F else ord("?") for code in range(256)
 
 
 def deferral(request: Request, settings: Settings, missing: int) -> bytes:
-    """Return the action for a client that has to come back in so many seconds.
+    """Return the action for a client that has to come back after ``missing`` seconds.
 
     Postfix from 2.3 on (it sends ``etrn_domain``) would add the status code 4.7.1, which some
     senders take for a refusal; at RCPT TO, 4.2.0 says that it is about the mailbox (RFC 3463,

@@ -1,4 +1,4 @@
-"""What needs no stored entry: who is on a list, and what is no delivery.
+"""The rules that need no stored entry: modes, lists, and requests without a delivery.
 
 A list is asked about every address that the recipient may stand for (``recipient``).
 """
@@ -31,7 +31,7 @@ def screen(
     *,
     own: bool = False,
 ) -> Decision | None:
-    """Return the decision when it needs no stored entry, otherwise None.
+    """Return the decision if it needs no stored entry, else None.
 
     Args:
         request: the attributes.
@@ -53,7 +53,7 @@ def screen(
 
 
 def _no_delivery(request: Request) -> Decision | None:
-    """Decide on what is asked without delivering anything: nothing may be learnt from it."""
+    """Decide on a request that delivers no mail: no entry may be stored for it."""
     if request.get(b"protocol_state") in _NO_DELIVERIES:
         return Decision(PASS, "pass", "no delivery")
     client = request.get(b"client_address")
@@ -69,7 +69,7 @@ def _no_delivery(request: Request) -> Decision | None:
 
 
 def subjects(request: Request) -> list[tuple[bytes, Request]]:
-    """Return what whitelists are asked about: for each form of the recipient, subject and request.
+    """Return the subject and request of each form of the recipient, for the whitelists.
 
     The subject is ``client_address/sender/recipient`` in lower case. As in a key, a slash in the
     sender or recipient is ``%2f``: none of them can pass for the part that follows.

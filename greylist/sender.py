@@ -125,7 +125,7 @@ def _exchange(local: bytes, domain: bytes) -> bytes:
 
 
 def _verp(local: bytes) -> bytes:
-    """Return a local part with ``#`` for what stands behind a machine's word, or nothing."""
+    """Return a local part with ``#`` for the part behind a machine's word, or empty bytes."""
     for word in _WORDS:
         before, found, after = local.partition(word)
         if not found or before[-1:].isalnum() or after[:1] not in _SEPARATORS:
@@ -172,7 +172,7 @@ def _numbered(text: bytes, *, named: bool) -> bytes:
 
 
 def _mark(word: bytes) -> bytes:
-    """Return ``#`` for an identifier, the word itself for a list's, otherwise nothing."""
+    """Return ``#`` for an identifier, the word itself for a list's; empty for others."""
     if word.isdigit() or (len(word) >= 8 and _is_hex(word)):
         return b"#"
     # A letter and a number: GreenArrow's list.

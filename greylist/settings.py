@@ -127,7 +127,7 @@ def _path(text: str) -> str:
 
 def _database(text: str) -> str:
     if "://" in text and not text.startswith("/"):
-        from greylist.store.valkey.url import parse  # for who has such a database
+        from greylist.store.valkey.url import parse  # late: only such a database needs it
 
         try:
             parse(text)

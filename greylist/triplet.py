@@ -12,7 +12,7 @@ part  :== text | beginning "~" digest end
 ctime is the time of the first attempt and atime that of the last one, in seconds since the
 epoch, with 0 for no second attempt yet; count is the number of attempts after the first.
 The text is that of the original ``greylist.pl``, whose databases can be used as they are; the
-mark leaves it the same three numbers for whoever knows no marks. A value without a mark has
+mark leaves it the same three numbers for a reader that knows no marks. A value without a mark has
 passed if the last attempt came ``delay`` after the first, and gets a mark at its next change.
 """
 
@@ -261,7 +261,7 @@ def _blake2(text: bytes, size: int) -> bytes:
 
 
 def _digest_in(part: bytes) -> bytes:
-    """Return the digest in a clipped part, or nothing if it is a whole one."""
+    """Return the digest in a clipped part, or empty bytes if it is a whole one."""
     digest = part.partition(b"~")[2][: 2 * _DIGEST]
     return digest if len(digest) == 2 * _DIGEST and not digest.strip(_HEX) else b""
 

@@ -26,7 +26,7 @@ _FOOTER = re.compile(rb"# (\d+) entries")
 
 
 class DumpError(ValueError):
-    """A line of a dump that is none; the text names it."""
+    """A dump has a malformed line; the text names it."""
 
 
 def write(entries: Iterable[tuple[bytes, bytes]]) -> Iterator[str]:

@@ -52,7 +52,7 @@ class Entry(NamedTuple):
 
 
 def entries(stored: Iterable[tuple[bytes, bytes]], settings: Settings, now: int) -> Iterator[Entry]:
-    """Yield what is stored as entries; the policy's own bookkeeping is left out."""
+    """Yield the stored entries, without the policy's own bookkeeping."""
     for key, value in stored:
         entry = entry_of(key, value, settings, now)
         if entry:
@@ -60,7 +60,7 @@ def entries(stored: Iterable[tuple[bytes, bytes]], settings: Settings, now: int)
 
 
 def entry_of(key: bytes, value: bytes, settings: Settings, now: int) -> Entry | None:
-    """Return the entry that is stored so, or None when it is no person's business."""
+    """Return the entry of a key and value, or None for the policy's own bookkeeping."""
     state = state_of(key, value, settings, now)
     if state not in STATES:
         return None

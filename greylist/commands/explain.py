@@ -244,7 +244,7 @@ def _answer(explanation: Explanation, settings: Settings) -> list[tuple[str, str
 
 
 def _refused(explanation: Explanation) -> list[tuple[str, str]]:
-    """Return rows for the refusal in the log if it was somebody else's."""
+    """Return rows for the refusal in the log if another program made it."""
     refusal = explanation.refusal
     if refusal is None or not explanation.refused_by:
         return []
@@ -256,7 +256,7 @@ def _refused(explanation: Explanation) -> list[tuple[str, str]]:
 
 
 def _entry(label: str, key: bytes, value: bytes | None) -> tuple[str, str]:
-    """Return a row for an entry: what kind it is of, what is about, and what it says."""
+    """Return a row for an entry: its kind, its key, and its value."""
     kind = b"triplet"
     if key.startswith(b"/"):
         kind, _, key = key[1:].partition(b"/")

@@ -82,7 +82,7 @@ def command(
 
 
 def print_settings(path: str) -> None:
-    """Print lines for greylist.cf that do what the options in a file did."""
+    """Print lines for greylist.cf that have the effect of the options in a file."""
     from greylist.commands.importers.options import lines
 
     for line in lines(path):
@@ -90,7 +90,7 @@ def print_settings(path: str) -> None:
 
 
 def take_over(settings: Settings, path: str, dry_run: bool, as_json: bool) -> None:
-    """Merge what is at the path into the database, and print what became of it.
+    """Merge the entries at a path into the database, and print what became of them.
 
     Raises:
         ForeignError: nothing can be taken over.
@@ -148,7 +148,7 @@ class _Outcome:
                 click.echo(f"{'':>13}and {count - len(names)} more")
 
     def why_none(self) -> str:
-        """Return why there is nothing to take over."""
+        """Return the reason why no entry can be taken over."""
         if not self._counts.total():
             return "there is no entry in it"
         if self._counts["hashed"] == self._counts.total():

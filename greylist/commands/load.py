@@ -71,7 +71,7 @@ def _rewindable(file: BinaryIO) -> Iterator[BinaryIO]:
 
 
 def _check(lines: Iterable[bytes]) -> None:
-    """See that a dump can be loaded, and name what is no entry in it.
+    """Check that a dump can be loaded; name the lines that are no entries.
 
     Raises:
         DumpError: a line is broken, the dump is cut short, or there is none.

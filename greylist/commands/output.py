@@ -50,7 +50,7 @@ def text(value: bytes) -> str:
 
 
 def visible(value: bytes) -> str:
-    """Return a line from elsewhere for people, with letters for what would act on a terminal."""
+    """Return a foreign line for people, with escapes for characters that act on a terminal."""
     letters = value.decode(errors="backslashreplace")
     return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in letters)
 
@@ -92,7 +92,7 @@ def size(count: float) -> str:
 
 
 def percent(part: int, whole: int) -> str:
-    """Return a share, or a dash when there is nothing to have a share of."""
+    """Return a share in per cent, or a dash if the whole is 0."""
     return f"{100 * part / whole:.1f} %" if whole else "-"
 
 

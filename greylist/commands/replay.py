@@ -1,4 +1,4 @@
-"""``greylist replay``: what greylisting would have done to yesterday's mail."""
+"""``greylist replay``: what greylisting would have done to earlier mail."""
 
 from __future__ import annotations
 

@@ -96,7 +96,7 @@ def run(settings: Settings, log: Log) -> None:
 
 
 def _prepare(settings: Settings, number: int) -> Callable[[Server], Awaitable[None]] | None:
-    """Return what shows the figures of a worker, if that is wanted; its socket is bound now.
+    """Return the exporter of a worker's figures, its socket bound; None if not set.
 
     Raises:
         ListenError: it cannot be.

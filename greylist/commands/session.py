@@ -34,7 +34,7 @@ PAUSE = 0.001
 
 
 def kept(settings: Settings) -> Maintenance:
-    """Return the database's maintenance, which says on standard error what it did of itself."""
+    """Return the database's maintenance; recoveries are reported on standard error."""
     return maintenance(settings, to_person(), Rules(settings))
 
 

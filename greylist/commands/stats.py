@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _WIDTH = 40
 
 
-@click.command("stats", short_help="Count what waits, what passed and what was stopped.")
+@click.command("stats", short_help="Count entries that wait, passed and never came back.")
 @click.option("--top", type=click.IntRange(0, 1000), default=5, show_default=True, metavar="N",
               help="How many clients, senders' domains and recipients to name.")  # fmt: skip
 @click.option("--html", metavar="FILE", help="Write a page for the browser; it needs no network.")

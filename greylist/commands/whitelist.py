@@ -1,4 +1,4 @@
-"""``greylist whitelist``: which lines of the lists are of use."""
+"""``greylist whitelist``: how often each line of the lists matches."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Use(NamedTuple):
     last: int
 
 
-@click.command("whitelist", short_help="Say which lines of the lists are of use.")
+@click.command("whitelist", short_help="Say how often each line of the lists matches.")
 @click.argument("logs", nargs=-1, required=True, type=click.Path(exists=True, allow_dash=True))
 @click.option("--unused", is_flag=True, help="Show only the lines that never match.")
 @mynetworks_option
@@ -85,7 +85,7 @@ def command(
 
 
 def _read(settings: Settings, path: str) -> bytes:
-    """Return what is in a list; nothing if there is no such file."""
+    """Return the bytes of a list; empty if there is no such file."""
     try:
         return read(settings, path)
     except FileNotFoundError:

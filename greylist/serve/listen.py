@@ -99,7 +99,7 @@ def _warn_if_open(listener: socket.socket, warn: Callable[[str], object]) -> Non
     if not ip_address(host).is_loopback:
         shown = f"[{host}]" if ":" in host else host
         warn(
-            f"inet:{shown}:{port} can be reached from other hosts: whoever reaches it can ask who "
+            f"inet:{shown}:{port} can be reached from other hosts: any client there can ask who "
             "writes to whom, and fill the database; keep it behind a firewall"
         )
 
@@ -138,7 +138,7 @@ def _bind(listener: socket.socket, path: str, settings: Settings) -> None:
     """Listen at a path, which nobody else looks at meanwhile."""
     _clear(path)
     user, group = _owner(settings)
-    # It has its mode from the start: whoever owns the directory could put a symbolic link in its
+    # It has its mode from the start: the directory's owner could put a symbolic link in its
     # place, and what root did to it by its name would be done to another's file.
     before = os.umask(0o777 & ~settings.listen_mode)
     try:
@@ -174,7 +174,7 @@ def _clear(path: str) -> None:
 
 
 def _owner(settings: Settings) -> tuple[int, int]:
-    """Return the user and group of a unix socket as numbers, -1 for what is left as it is.
+    """Return the user and group of a unix socket as numbers, -1 for one left unchanged.
 
     Raises:
         ListenError: there is no such user or group.

@@ -52,7 +52,7 @@ SCAN = 256
 
 
 class Metrics:
-    """What one process counts, and the entries of the database."""
+    """The counters of one process, and the numbers of the database's entries."""
 
     def __init__(self, server: Server) -> None:
         self._server = server

@@ -1,4 +1,4 @@
-"""Many connections in one process; what has arrived when the loop turns is decided together."""
+"""Many connections in one process; requests that have arrived together are decided together."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ class Connection(asyncio.BufferedProtocol):
         self.transport.resume_reading()
 
     def hang_up(self) -> None:
-        """Answer nothing more, and close the connection when its replies are written."""
+        """Answer no further request, and close the connection when its replies are written."""
         self.ended = True
         self.transport.close()
 
@@ -213,7 +213,7 @@ class Server:
         self._waiting.append((connection, request))
 
     def _flush(self) -> None:
-        """Answer all that waits; in trouble hang up, as Postfix asks for."""
+        """Answer all waiting requests; in trouble hang up, as Postfix asks for."""
         waiting, self._waiting = self._waiting, []
         for start in range(0, len(waiting), BATCH):
             try:

@@ -27,7 +27,7 @@ class Workers:
     """The processes, and the signal that ends them."""
 
     def __init__(self, log: Log, work: Callable[[int, int], None]) -> None:
-        """Remember what is to be done.
+        """Start no process yet.
 
         Args:
             log: hears of deaths.

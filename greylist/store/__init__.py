@@ -1,7 +1,7 @@
 """Where the entries are kept: what a store is; ``opening`` says which one a database's name means.
 
 A store knows no policy: what is stale and how two versions of an entry merge is told to it by
-the ``Rules`` that whoever opens it hands over.
+the ``Rules`` that its opener hands over.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
         """What is stored, as one transaction sees it."""
 
         def get(self, key: bytes, /) -> bytes | None:
-            """Return the value of a key, or nothing."""
+            """Return the value of a key, or None."""
 
         def put(self, key: bytes, value: bytes, keep: int, /) -> None:
             """Store a value under a key, to be kept for this many seconds at least."""
@@ -76,7 +76,7 @@ if TYPE_CHECKING:
         """What the policy tells a store about its entries."""
 
         def is_stale(self, key: bytes, value: bytes, now: int, /) -> bool:
-            """Return whether an entry has no more use and can be deleted."""
+            """Return whether an entry has expired and can be deleted."""
 
         def merge(
             self, key: bytes, salvaged: bytes, live: bytes | None, now: int, /

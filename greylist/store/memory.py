@@ -34,10 +34,10 @@ class MemoryStore:
         return len(self._values)
 
     def close(self) -> None:
-        """Do nothing: the entries go with the object."""
+        """Close no file: the entries go with the object."""
 
     def get(self, key: bytes) -> bytes | None:
-        """Return the value of a key, or nothing."""
+        """Return the value of a key, or None."""
         return self._values.get(key)
 
     def put(self, key: bytes, value: bytes, keep: int) -> None:
@@ -67,7 +67,7 @@ class Overlay:
         self.changes: dict[bytes, bytes | None] = {}
 
     def get(self, key: bytes) -> bytes | None:
-        """Return the value of a key, or nothing."""
+        """Return the value of a key, or None."""
         value = self.changes[key] if key in self.changes else self._get(key)
         self.looked_up.append((key, value))
         return value

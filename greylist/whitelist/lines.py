@@ -68,7 +68,7 @@ class Line(bytes):
 
 
 def rule(line: bytes) -> Rule | None:
-    """Return the attribute and pattern of a line of ``nogreylist``, or nothing.
+    """Return the attribute and pattern of a line of ``nogreylist``, or None.
 
     Raises:
         ValueError: an attribute is named, and nothing about it that could match; or the line has
@@ -101,7 +101,7 @@ def _unnamed(pattern: bytes) -> Rule:
 
 
 def doubt(content: bytes, attribute: bytes, pattern: bytes) -> str:
-    """Return why a line that can be matched does not do what it seems to, or nothing.
+    """Return why a line that can be matched does not do what it seems to, or an empty text.
 
     Only what is certain and told at once: the filter says it too.
 
@@ -135,7 +135,7 @@ def _bare(pattern: bytes) -> bytes:
 
 
 def _unknown(name: bytes) -> str:
-    """Return what to say of a name that is no attribute's, or nothing if it need not be one."""
+    """Return a complaint about a name that is no attribute's; empty if it need not be one."""
     from difflib import get_close_matches  # for a line that hardly any list has
 
     word = name.decode().lower()

@@ -64,7 +64,7 @@ class Patterns:
         expressions.add(pattern, line)
 
     def match(self, subject: bytes, request: Request | None = None) -> Line | None:
-        """Return a line that matches a request, or nothing.
+        """Return a line that matches a request, or None.
 
         Args:
             subject: the request's ``client_address/sender/recipient``.
@@ -116,7 +116,7 @@ class Whitelist:
         self._patterns = Patterns(b"")
 
     def match(self, subject: bytes, request: Request | None = None) -> Line | None:
-        """Return a line of the file as it is now that matches the request, or nothing."""
+        """Return a line of the file as it is now that matches the request, or None."""
         if self._file.changed():
             self._load()
         return self._patterns.match(subject, request)

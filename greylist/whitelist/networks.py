@@ -44,7 +44,7 @@ def is_network(text: bytes) -> bool:
 
 
 def doubt(text: bytes) -> str:
-    """Return what networks of a list's line may be by mistake, or nothing.
+    """Return what networks of a list's line may be by mistake, or an empty text.
 
     Raises:
         ValueError: as parse_networks does.
@@ -149,7 +149,7 @@ class Networks:
             self._tables.setdefault((bits, shift), {}).setdefault(number, line)
 
     def find(self, text: bytes) -> Line | None:
-        """Return the line of a network that this address is in, or nothing."""
+        """Return the line of a network that this address is in, or None."""
         address = parse_address(text) if self._tables else None
         if address is None:
             return None

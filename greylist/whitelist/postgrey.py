@@ -24,7 +24,7 @@ _NO_DOMAIN = b" \t\"'()<>;:\\[]/"
 
 
 def client_rule(line: bytes) -> Rule | None:
-    """Return the attribute and pattern of a line of ``whitelist_clients``, or nothing.
+    """Return the attribute and pattern of a line of ``whitelist_clients``, or None.
 
     The line is ``/regex/``, an address or its first two or three octets, a network or a range, or
     a domain, which stands for its subdomains too. Lines of ours that name a client's address or
@@ -54,7 +54,7 @@ def client_rule(line: bytes) -> Rule | None:
 
 
 def recipient_rule(line: bytes) -> Rule | None:
-    """Return the attribute and pattern of a line of ``whitelist_recipients``, or nothing.
+    """Return the attribute and pattern of a line of ``whitelist_recipients``, or None.
 
     The line is ``/regex/``, ``user@``, ``user@domain``, each with its extensions, or a domain,
     which stands for its subdomains too; so do ``*@domain`` and ``@domain``, without these.

@@ -95,7 +95,7 @@ class Prefilter:
         return self._expressions.matching_all(subjects) if self._expressions is not None else []
 
     def match(self, subject: bytes) -> Line | None:
-        """Return the first line that matches the subject, or nothing."""
+        """Return the first line that matches the subject, or None."""
         if self._expressions is None:
             self._patience -= 1
             if self._patience and not self._can_match(subject):

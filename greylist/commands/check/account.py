@@ -22,7 +22,7 @@ class Account(NamedTuple):
     gid: int | None = None
 
     def acting(self) -> AbstractContextManager[None]:
-        """Have root act as that user for a while; whoever is not root stays who he is."""
+        """Have root act as that user for a while; any other user stays who he is."""
         return acting_as(self.uid, self.gid)
 
 
@@ -38,7 +38,7 @@ def named(user: str) -> Account:
 
 
 def owner(settings: Settings) -> Account:
-    """Return whoever owns the database's directory: a filter of root's becomes that user."""
+    """Return the owner of the database's directory: a filter of root's becomes that user."""
     try:
         return Account(os.stat(os.path.dirname(settings.database)).st_uid)
     except OSError:

@@ -55,7 +55,7 @@ def command(obj: Invocation, /, postfix: str | None, as_json: bool) -> None:
 
 
 def examine(asked: Invocation, directory: str | None) -> Findings:
-    """Yield all that there is to find."""
+    """Yield all findings."""
     postfix = find(directory)
     services = list(_spawning(postfix))
     settings = Settings()

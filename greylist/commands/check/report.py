@@ -1,4 +1,4 @@
-"""One thing that the doctor has to say."""
+"""A finding of ``greylist check``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class Finding(NamedTuple):
-    """What was found.
+    """A finding, and its remedy.
 
     Attributes:
         level: ``ok``, ``warning`` or ``error``.

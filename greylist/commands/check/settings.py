@@ -77,13 +77,13 @@ def apply(given: Invocation, settings: Settings) -> Findings:
 
 
 def meaning(settings: Settings) -> Findings:
-    """Yield what settings that are no error do that is not expected of greylisting."""
+    """Yield warnings of valid settings that have an unexpected effect."""
     where = settings.path or (settings.file.path if settings.file else settings_module.DEFAULT_PATH)
     if settings.mode in _MODES:
         remedy = f"Write mode = greylist into {where}, when that is over."
         yield Finding("warning", "settings", _MODES[settings.mode], remedy)
     offence = next((words for words in _OFFENCES if words in settings.reply.lower()), "")
     if offence:
-        text = f"reply has {offence!r}: intrusion filters such as fail2ban may ban whoever is told"
+        text = f"reply has {offence!r}: intrusion filters such as fail2ban may ban who reads that"
         remedy = f"Write into {where}, for example:\nreply = Greylisted, please try again later"
         yield Finding("warning", "settings", text, remedy)

@@ -42,7 +42,7 @@ def called(service: Service, exported: str) -> Invocation:
 
 
 def compare(name: str, asked: Invocation, spawned: Invocation) -> Findings:
-    """Yield in what the filter of a service and the commands that people call differ."""
+    """Yield the differences between a service's filter and the commands that people call."""
     theirs = spawned.config or settings_module.DEFAULT_PATH
     ours = asked.config or os.environ.get("GREYLIST_CONFIG") or settings_module.DEFAULT_PATH
     if os.path.realpath(theirs) != os.path.realpath(ours):

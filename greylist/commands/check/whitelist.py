@@ -87,7 +87,7 @@ def _file(settings: Settings, account: Account, subject: str, path: str, form: F
 
 
 def _age(text: bytes) -> int | None:
-    """Return how many seconds ago a list was made that says so in a comment, if it does."""
+    """Return the age of a list in seconds, from the date in a comment; None without one."""
     found = _DATED.search(text)
     if not found:
         return None

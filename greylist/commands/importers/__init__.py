@@ -1,1 +1,1 @@
-"""What other greylisting services left behind, as entries and settings of ours."""
+"""Other greylisting services' databases and options, as entries and settings of ours."""

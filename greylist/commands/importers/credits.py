@@ -1,4 +1,4 @@
-"""What mail that has passed elsewhere is worth here: known senders, and trust of clients."""
+"""Credit for mail that has passed elsewhere: known senders, and trusted clients."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class _Credits:
         self._clients: dict[bytes, _Credit] = {}
 
     def add(self, row: Row) -> None:
-        """Count mail that has passed, or what the other service has counted."""
+        """Count mail that has passed, or the passes that the other service has counted."""
         client = self._client(row.client, row.entry)
         if row.kind in {"triplets", "senders"}:
             self._sender(row.client, row.sender, row.entry)

@@ -1,4 +1,4 @@
-"""What becomes of an entry of another service: an entry of ours, or a word why not."""
+"""An entry of another service as an entry of ours, or the reason why it is left out."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def normal(sender: bytes, settings: Settings) -> bytes:
 
 
 def unmask(sender: bytes, settings: Settings) -> bytes | None:
-    """Return a sender of those for which one in another service's normal form stands.
+    """Return one of the senders that another service's normal form stands for.
 
     postgrey and sqlgrey put ``#`` for numbers, sqlgrey RCPT for the recipient. Where our normal
     form leaves out the same, all those senders have one normal form; else none is returned.

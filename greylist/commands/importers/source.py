@@ -1,4 +1,4 @@
-"""Whose file it is that is to be imported, told by what is in it."""
+"""Which service a file to be imported is of, told by its content."""
 
 from __future__ import annotations
 
@@ -146,7 +146,7 @@ def _copied(
 def _stored(
     path: str, entries: Iterable[tuple[bytes, bytes]], settings: Settings, changed: int
 ) -> tuple[str, Iterator[Row]]:
-    """Return whose entries of a BTree these are, and what becomes of them.
+    """Return the service whose BTree has these entries, and what becomes of them.
 
     The original ends keys and values with no NUL; programs in C may.
     """
@@ -189,7 +189,7 @@ def _lines(path: str) -> Iterator[bytes]:
 
 
 def _what(path: str, head: bytes) -> str:
-    """Return what a file is that cannot be imported, and the way out, if one is known."""
+    """Return the kind of a file that cannot be imported, and the way out, if one is known."""
     if not head:
         return " is empty"
     packed = next((_PACKED[magic] for magic in _PACKED if head.startswith(magic)), "")

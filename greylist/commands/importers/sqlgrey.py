@@ -193,7 +193,7 @@ def _time(record: Record, name: str, utc: bool) -> int:
 
 
 def _address(source: bytes) -> bytes:
-    """Return the address of ``src``, which leaves out what is not of the network."""
+    """Return the address of ``src``, which has only the bytes of the network."""
     if b":" in source:
         return source + b"::" if source.count(b":") == 3 and b"::" not in source else source
     return source + b".0" * (3 - source.count(b"."))

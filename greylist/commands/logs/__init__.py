@@ -1,1 +1,1 @@
-"""The mail log: its attempts, and what a policy would have made of them."""
+"""The mail log: its attempts, and how a policy would have answered them."""

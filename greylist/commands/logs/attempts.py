@@ -97,7 +97,7 @@ def read_mail(paths: tuple[str, ...], mynetworks: str | None = None) -> Mail:
 
 
 def _complaint(log: LogFile, read: Read) -> str:
-    """Return what there is to say of the lines of a log that were not understood."""
+    """Return a message about the lines of a log that were not understood."""
     unread = read.unread
     reason = f" ({unread.reason})" if unread.reason else ""
     if not read.postfix and (read.others or unread.count):

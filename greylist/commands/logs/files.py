@@ -140,7 +140,7 @@ def _start(file: io.BufferedReader) -> bytes:
 
 
 def _refuse(start: bytes, log: LogFile) -> None:
-    """Say of what cannot be read what it is."""
+    """Raise an error that says why a file cannot be read."""
     for magic, words in _OTHERS:
         if start.startswith(magic):
             raise click.ClickException(f"{log.name} {words.replace('FILE', log.path)}")

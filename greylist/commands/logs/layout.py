@@ -2,7 +2,7 @@
 
 Whatever wrote the log, a line of Postfix's ends in ``postfix/smtpd[123]: NOQUEUE: reject: ...``,
 and a time stands somewhere before it. What else may stand there differs: a host, a priority
-(``<22>``, ``mail.info``), the name of a container, a second time by whoever collected the line.
+(``<22>``, ``mail.info``), the name of a container, a second time by the collector of the line.
 journald and the log drivers of containers also write JSON, and RFC 5424 has the process behind
 the program without brackets.
 """
@@ -81,7 +81,7 @@ Parts = tuple[Stamp, bytes, bytes]
 
 
 def split(line: bytes) -> Parts | None:
-    """Return the parts of a log line, or nothing when it has no time that can be read.
+    """Return the parts of a log line, or None when it has no time that can be read.
 
     Args:
         line: without the end of the line.
@@ -105,7 +105,7 @@ def _with_process(line: bytes) -> Parts | None:
 
 
 def _said(text: bytes) -> bytes:
-    """Return what a program said, without what a syslog daemon put before it."""
+    """Return a program's message, without the prefix of a syslog daemon."""
     added = _BEFORE.match(text)
     return text[added.end() :] if added else text
 
@@ -199,7 +199,7 @@ _OTHER_MONTH = re.compile(
 
 
 def other_month(line: bytes) -> bytes:
-    """Return what stands in a line where a month should stand, or nothing."""
+    """Return the word in the place of a line's month, or empty bytes."""
     found = _OTHER_MONTH.search(line[:400])
     return (found["month"] or found["after"]) if found else b""
 

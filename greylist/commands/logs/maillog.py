@@ -225,7 +225,7 @@ class Reader:
             unread.add(number, line, fault)
 
     def _told(self, stamp: Stamp, told: re.Match[bytes], text: bytes) -> str:
-        """Take in what Postfix told about mail; return why it is not understood, or nothing."""
+        """Take in a line of Postfix about mail; return why it is not understood, or empty."""
         queue, kind = told.group("queue", "kind")
         try:
             if self._handlers[kind[:3]](stamp, queue, text, told.start("kind")):
@@ -278,7 +278,7 @@ class Reader:
         return True
 
     def _forwarded(self, client: re.Match[bytes]) -> re.Match[bytes] | None:
-        """Return the client before a filter, or nothing if it had a login or is known."""
+        """Return the client before a filter, or None if it had a login or is known."""
         more = client["more"]
         original = _ORIGINAL_CLIENT.search(more)
         client = original or client
@@ -296,7 +296,7 @@ class Reader:
         return True
 
     def _delivered(self, _: Stamp, queue: bytes, text: bytes, place: int) -> bool:
-        """Take in what became of a recipient, who is an attempt when first told of."""
+        """Take in the fate of a recipient; the first line about one is an attempt."""
         if b"queued as " in text and (handed_on := _HANDED_ON.search(text, place)):
             self._handed_back.add(handed_on[1])
         message = self._messages.get(queue)

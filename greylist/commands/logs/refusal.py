@@ -96,7 +96,7 @@ class Refusal(NamedTuple):
 
     @property
     def is_greylisting(self) -> bool:
-        """Whether the client was asked to come back by whoever may have been greylisting."""
+        """Whether the client was asked to come back by a program that may have been greylisting."""
         return self.temporary and not self.warning and self.by in _GREYLISTERS
 
 
@@ -131,7 +131,7 @@ def unquote(address: bytes) -> bytes:
 
 
 def refusal(text: bytes, start: int = 0) -> Refusal | None:
-    """Return the refusal of which a program told, or nothing.
+    """Return the refusal of which a program told, or None.
 
     Args:
         text: what Postfix said; what a syslog daemon adds to repeated lines may follow.
@@ -162,7 +162,7 @@ def find_refusal(line: bytes) -> Refusal | None:
 
 
 def decision(text: bytes) -> Request | None:
-    """Return the request behind a decision that greylist or postgrey logged, or nothing."""
+    """Return the request behind a decision that greylist or postgrey logged, or None."""
     if not _DECISION.search(text[:_MOST]):
         return None
     attributes = {name: log.unquote(value) for name, value in _ATTRIBUTE.findall(text[:_MOST])}

@@ -1,1 +1,1 @@
-"""The store in a Berkeley DB BTree: all that knows of libdb, of locks and of files."""
+"""The store in a Berkeley DB BTree: the only modules that know of libdb, of locks and of files."""

@@ -58,7 +58,7 @@ def snapshot(store: Store, path: str) -> Iterator[Iterator[tuple[bytes, bytes]]]
             database = open_database(environment, copy)
             yield _entries(database)
         except db.DBError as error:
-            raise StoreError(f"the copy of {path} is of no use: {error.args[-1]}") from error
+            raise StoreError(f"the copy of {path} cannot be used: {error.args[-1]}") from error
         finally:
             if database is not None:
                 database.close()
@@ -106,7 +106,7 @@ def _copy(store: Store, path: str, copy: str) -> None:
 def _reader(
     path: str, copy: str, source: int, offset: int
 ) -> Callable[[Entries], tuple[bytes, dict[str, bytes]]]:
-    """Return what reads a piece of the database, and the log files that are complete."""
+    """Return a function that reads a piece of the database, and the log files that are complete."""
     return lambda _: (os.pread(source, PIECE, offset), _read_logs(path, copy))
 
 

@@ -58,7 +58,7 @@ _DAMAGED = 3
 
 
 def run(path: str, log: Log, rules: Rules) -> None:
-    """Do what is due, unless somebody else does it: a check, and the salvage of all copies."""
+    """Do the task that is due, unless another process does: a check, the salvage of all copies."""
     descriptor = open_lock(path)
     try:
         attempts = 1
@@ -185,7 +185,7 @@ def _exercise(entries: Entries) -> None:
 
 
 def salvage(path: str, copy: str, log: Log, rules: Rules) -> None:
-    """Merge what can be read of a copy into the database, and say how much that was.
+    """Merge the readable entries of a copy into the database, and log their number.
 
     Raises:
         StoreError: the disk has no room, or the database cannot be used.
@@ -225,7 +225,7 @@ def _entries(files: list[str]) -> Iterator[tuple[bytes, bytes]]:
 
 
 def _merger(rules: Rules, now: int) -> Merger:
-    """Return the function that merges what was salvaged, as of this time."""
+    """Return the function that merges a salvaged entry, as of this time."""
     return lambda key, salvaged, live: rules.merge(key, salvaged, live, now)
 
 

@@ -1,4 +1,4 @@
-"""The mark that a check or a salvage is due: ``DATABASE.due``, which outlives who was to do it.
+"""The mark that a check or a salvage is due: the file ``DATABASE.due``.
 
 due :== "check" or "salvage" " " the time of the mark, in nanoseconds since the epoch
 
@@ -43,7 +43,7 @@ def mark(path: str, task: str) -> None:
 
 
 def read(path: str) -> tuple[str, bytes]:
-    """Return what is due, or nothing, and the mark, which is another one each time."""
+    """Return the task that is due, empty for none, and the mark, which differs each time."""
     try:
         with open(due_path(path), "rb", buffering=0) as file:
             text = file.read(64)
@@ -62,7 +62,7 @@ def is_now(path: str) -> bool:
 
 
 def postpone(path: str) -> None:
-    """Leave what is due to a later start."""
+    """Leave the task to a later start."""
     later = time.time() + POSTPONED
     try:
         os.utime(due_path(path), (later, later))

@@ -1,7 +1,7 @@
 """The Berkeley DB environment: one BTree, with a log that survives its writers.
 
 Beside ``greylist.db`` stands ``greylist.db.env`` with the log and the shared regions. It is
-transactional but has no lock subsystem: whoever calls in here holds our own lock.
+transactional but has no lock subsystem: callers hold our own lock.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def home(path: str) -> str:
 
 
 def identity(path: str) -> bytes:
-    """Return what tells this database and its environment from others put in their place.
+    """Return the identity of a database and its environment: others in their place differ.
 
     It is the inode numbers of both, and the number that libdb gave the database when it was
     created: a file may be overwritten by another host's.
@@ -172,7 +172,7 @@ def write_whole(path: str, data: bytes) -> None:
 
 
 def pack_replacement(key: bytes, value: bytes) -> str:
-    """Return what the log is told of a value that takes another's place.
+    """Return the log's text for a value that replaces another.
 
     Of such a change libdb logs the bytes that differ, and no key: with the page lost, so would
     the value be.
@@ -184,7 +184,7 @@ def pack_replacement(key: bytes, value: bytes) -> str:
 
 
 def unpack_replacement(text: bytes) -> tuple[bytes, bytes] | None:
-    """Return the key and the value of a replacement, or none if the text is of something else."""
+    """Return the key and value of a replacement, or None if the text is another one."""
     size, _, entry = text.partition(b" ")
     try:
         whole = entry.decode().replace("\u0100", "\0").encode("latin-1")

@@ -23,7 +23,7 @@ _DUMP = "on the host that wrote it, run db_dump -p (package db-util), and import
 
 
 def kind(head: bytes) -> str:
-    """Return what kind of Berkeley DB file begins like this; empty when it is none.
+    """Return the kind of Berkeley DB file that begins like this; empty if it is none.
 
     Of a file that libdb cannot read here, the text says what it is; otherwise it is ``BTree``.
 
@@ -80,7 +80,7 @@ def entries(directory: str, names: list[str]) -> Iterator[tuple[bytes, bytes]]:
 
 
 def _check(path: str) -> None:
-    """See that libdb can read a file: it dies of some damage, and loops for ever on other."""
+    """Check that libdb can read a file: some damage makes it crash, other loop for ever."""
     try:
         if check_file(path):
             drop_partial_page(path)

@@ -143,7 +143,7 @@ def _ring(signum: int, frame: FrameType | None) -> None:
 
 
 def holder(path: str) -> str:
-    """Return who holds the lock on a file, for people; Linux tells in /proc/locks."""
+    """Return the holder of the lock on a file, for people; Linux tells in /proc/locks."""
     try:
         status = os.stat(path)
         number = b":%d" % status.st_ino

@@ -1,10 +1,10 @@
-"""Whose the file is that ``database`` names: ours, one to be taken over, or none of our business.
+"""Whose the file named by ``database`` is: ours, one to be taken over, or another program's.
 
 A wrong path, or settings that somebody else wrote, can name any file. What was never ours is
 left as it is, to the byte; for what was, an environment beside it speaks, or the record in its
 lock file. A BTree of neither is the original's, a backup or another host's, and may become ours.
 
-Whoever opens a database that has no environment yet asks here, so this is no part of the
+It is asked before a database without an environment is opened, so this is no part of the
 filter's ordinary start.
 """
 
@@ -29,11 +29,11 @@ _ELSEWHERE = "mend it: have database = name another file, or move this one away"
 
 
 class UnclaimedError(StoreError):
-    """The database may become ours, but by a request, and not by who only reads."""
+    """The database may become ours by a request, not by a command that only reads."""
 
 
 def claim(path: str, adopt: bool) -> None:
-    """See that what is at the path, and what we would put beside it, is ours to use.
+    """Check that the file at the path, and the places beside it, are ours to use.
 
     Nothing is changed, not even a time of access.
 
@@ -52,7 +52,7 @@ def claim(path: str, adopt: bool) -> None:
 
 
 def _objection(path: str, adopt: bool) -> StoreError | None:
-    """Return why this is not to be touched if it has no environment of ours, or nothing."""
+    """Return why this is not to be touched if it has no environment of ours, or None."""
     for beside in (home(path), f"{path}.lock"):
         if _is_occupied(beside):
             return StoreError(f"{beside} is in the way, and was never greylist's; {_ELSEWHERE}")
@@ -137,7 +137,7 @@ def _read(path: str, size: int) -> tuple[bytes, os.stat_result]:
 
 
 def _kind(head: bytes, size: int) -> str:
-    """Return what a file is that is no BTree, for people, or nothing if it is one."""
+    """Return the kind of a file that is no BTree, for people; an empty text if it is one."""
     if not head:
         return "empty"
     if head.startswith(b"SQLite format 3\0"):

@@ -18,7 +18,7 @@ _BTREE_MAGIC = {b"\x62\x31\x05\x00": "little", b"\x00\x05\x31\x62": "big"}
 
 
 def check_file(path: str) -> bool:
-    """Return whether there is a database at the path, or nothing yet.
+    """Return whether there is a database at the path; False if it is missing or empty.
 
     libdb ends the process when the page size is 0, so it never sees a file that fails here.
 

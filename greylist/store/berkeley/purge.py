@@ -1,4 +1,4 @@
-"""Deleting what has expired, in steps: a few entries at a time, and where the last step ended.
+"""Deleting expired entries in steps, a few at a time; a record says where the last step ended.
 
 record :== since "/" last "/" [seen "," total "/"] key
 
@@ -44,7 +44,7 @@ PAUSE = 2 * 86400
 def purge(
     entries: Ordered, position: bytes, count: int, is_stale: IsStale
 ) -> tuple[bytes, int, int]:
-    """Delete what is stale of the entries that follow a key.
+    """Delete the stale ones of the entries that follow a key.
 
     Args:
         entries: what is stored.
@@ -123,7 +123,7 @@ class Progress:
     """
 
     def __init__(self, record: bytes | None) -> None:
-        """Read a record; one that does not parse says that nothing was done yet."""
+        """Read a record; one that does not parse counts as none."""
         self.since = self.last = self.seen = self.total = 0
         self.position = b""
         since, last, rest = (*(record or b"").split(b"/", 2), b"", b"")[:3]

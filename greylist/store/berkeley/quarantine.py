@@ -59,7 +59,7 @@ def quarantine(path: str, log: Log, only_log: bool = False) -> str:
 
 
 def resume(path: str) -> None:
-    """Complete a move in which a process died: half of a database is of no use.
+    """Complete a move in which a process died: half of a database cannot be salvaged.
 
     Raises:
         OSError: it cannot be moved.
@@ -139,7 +139,7 @@ def count_attempt(copy: str) -> None:
 
 
 def mark_done(copy: str, text: str) -> None:
-    """Note that the salvage of a copy is complete, and what came out."""
+    """Note that the salvage of a copy is complete, and its result."""
     _write_note(copy, b"done: %s\n" % text.encode())
 
 

@@ -149,7 +149,7 @@ def _temporaries(path: str) -> list[str]:
 
 
 def _rescue(environment: Any, database: Any, cache: str, rules: Rules, first: int) -> None:
-    """Take over what the old cache knows of and the log does not.
+    """Take over the entries of the old cache that the log lacks.
 
     libdb takes the first unreadable record for the end of the log, so a damaged log silently
     loses what follows, and with it the end of a transaction that began before: if the log lacks
@@ -183,7 +183,7 @@ def _rescue(environment: Any, database: Any, cache: str, rules: Rules, first: in
 
 
 def _clear(path: str, exists: bool) -> None:
-    """Take away what dead processes left behind.
+    """Delete the files that dead processes left behind.
 
     The regions may be anything. They are kept until the recovery has succeeded, as the cache
     has pages that can be salvaged.
@@ -205,7 +205,7 @@ def _clear(path: str, exists: bool) -> None:
 
 
 def _discard(region: str) -> None:
-    """Delete a region, and take it from whoever still has it in memory.
+    """Delete a region, also for processes that still have it in memory.
 
     Filters keep the regions of dead generations for as long as they live, and 9 MiB of disk with
     each. They never touch them again; were one to, for want of our lock, it would die of SIGBUS.

@@ -3,7 +3,7 @@
 record :== "greylist 1" SP name "=" value ... LF, padded with spaces to SIZE bytes
 
 A writer marks the record dirty before it touches the environment and clean when it is done,
-so whoever takes the lock and finds it dirty knows that the last holder died inside.
+so a process that takes the lock and finds it dirty knows that the last holder died inside.
 
 A transaction reads the record once and writes it twice, in memory that all processes share:
 that takes a tenth of what three system calls take. A signal can cut such a copy in two, so the
@@ -103,7 +103,7 @@ def share(descriptor: int) -> mmap.mmap:
 
 
 def boot_identity() -> bytes:
-    """Return what differs from one boot of the kernel to the next: its identity, or its time.
+    """Return the identity of this boot of the kernel, or its time.
 
     The time of the boot changes when the clock is set; see ``same_boot``.
     """

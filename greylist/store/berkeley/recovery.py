@@ -1,7 +1,6 @@
-"""What is done after a death or damage: recover, or set aside and start afresh.
+"""After a death or damage: recover, or set the database aside and start afresh.
 
-Whoever calls in here holds the lock. Nothing of it is on the way of an ordinary request, so
-a filter imports it only on need.
+Callers hold the lock. No ordinary request comes here, so a filter imports it only on need.
 """
 
 from __future__ import annotations
@@ -62,7 +61,7 @@ _RESERVE = 16 << 20
 
 
 def machine_fault(error: BaseException, path: str) -> str:
-    """Return what is wrong with the machine, or nothing when the database is to blame."""
+    """Return a fault of the machine; an empty text if the database is to blame."""
     number = error.args[0] if error.args else None
     if isinstance(number, int):
         if number in {errno.EACCES, errno.EPERM}:
@@ -75,7 +74,7 @@ def machine_fault(error: BaseException, path: str) -> str:
 
 
 def _foreign(path: str) -> str:
-    """Return what is wrong with a file that is another user's, or nothing."""
+    """Return a complaint about a file of another user; an empty text if there is none."""
     directory = os.path.dirname(path)
     for folder, _, names in os.walk(directory):
         for file in (folder, *(os.path.join(folder, name) for name in sorted(names))):
@@ -86,7 +85,7 @@ def _foreign(path: str) -> str:
 
 
 def _shortage(path: str) -> str:
-    """Return what the machine has too little of, or nothing: ask for some of it and see.
+    """Return the resource that the machine lacks, or an empty text: ask for some and see.
 
     libdb often reports a full disk as an environment that has to be recovered.
     """
@@ -120,7 +119,7 @@ class Renewal:
         self.rules = rules
 
     def run(self, record: Record, damage: str = "") -> None:
-        """Recover, or set aside what is damaged and make it anew; bring the record up to date.
+        """Recover, or set the damaged database aside and make a new one; update the record.
 
         Args:
             record: as it was found.
@@ -150,7 +149,7 @@ class Renewal:
         self._mark_due(found, swapped or alone, bool(files))
 
     def _mark_due(self, found: Record, foreign: bool, existed: bool) -> None:
-        """Have the database checked that is suspect, and salvaged what was set aside.
+        """Mark that the suspect database has to be checked, and the one set aside salvaged.
 
         The watchdog may have ended the process, or libdb: a death speaks against the database. One
         that comes from elsewhere may be torn, as its last pages may have been in the log, and so
@@ -220,7 +219,7 @@ def _useless(record: Record) -> str:
     if record.attempts < ATTEMPTS:
         return ""
     record.attempts = 0
-    return f"{ATTEMPTS} recoveries in a row were of no use"
+    return f"{ATTEMPTS} recoveries in a row did not help"
 
 
 def _identity(path: str) -> bytes:
@@ -296,7 +295,7 @@ def _is_as_we_make_it(path: str) -> bool:
 
 
 def _verdict(number: int) -> tuple[str, str]:
-    """Return what a signal that ended a recovery says about the database."""
+    """Return the verdict on the database after a recovery that ended by this signal."""
     if number < 0:
         return "trouble", "the recovery could not begin"
     if number in {signal.SIGKILL, signal.SIGTERM, signal.SIGINT}:

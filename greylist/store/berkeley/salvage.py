@@ -1,4 +1,4 @@
-"""What can be read of a damaged BTree, straight from the bytes of its pages.
+"""The readable entries of a damaged BTree, straight from the bytes of its pages.
 
 A leaf page, of which libdb's ``db_page.h`` tells (integers in the byte order of the machine
 that made the file; SIZEOF_PAGE is 26, and 6 more with a checksum):
@@ -161,7 +161,7 @@ class _Pages:
         self.page_size = page_size
 
     def chain(self, number: int, length: int) -> bytes | None:
-        """Return the bytes kept on a chain of overflow pages, or nothing if it is broken."""
+        """Return the bytes kept on a chain of overflow pages, or None if it is broken."""
         if length > _PAGE_MAX or not self.page_size:
             return None
         value = b""
@@ -177,7 +177,7 @@ class _Pages:
 
 
 def _item(pages: _Pages, data: bytes, at: int) -> bytes | None:
-    """Return a key or value, or nothing if it is deleted or damaged."""
+    """Return a key or value, or None if it is deleted or damaged."""
     if at + 3 > len(data):
         return None
     size, kind = unpack_from(f"{pages.order}HB", data, at)

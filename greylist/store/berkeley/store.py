@@ -43,7 +43,7 @@ WATCHDOG = 5
 """Seconds after which a transaction hangs: libdb can loop for ever on a damaged page."""
 
 WATCHDOG_SYNC = 60
-"""The same for what waits for the disk: a checkpoint, or a durable commit."""
+"""The same for a checkpoint or a durable commit, which wait for the disk."""
 
 JOIN, RECOVER, SET_ASIDE = range(3)
 """What to do with the environment, each when the one before did not help."""

@@ -57,7 +57,7 @@ class Inspected(NamedTuple):
 
     @property
     def keys(self) -> int:
-        """Keys in all of its databases, whoever's they are."""
+        """Keys in all of its databases, other programs' included."""
         places = [text for name, text in self.info.items() if name.startswith("db")]
         counts = [text.partition("keys=")[2].partition(",")[0] for text in places]
         return sum(int(count) for count in counts if count.isdigit())

@@ -76,7 +76,7 @@ class ValkeyMaintenance:
         yield 0
 
     def sizes(self) -> tuple[int, int]:
-        """Return the bytes of the server's memory, and of its files, whoever's entries they hold.
+        """Return the bytes of the server's memory and files, other programs' entries included.
 
         Raises:
             StoreError: it does not tell.

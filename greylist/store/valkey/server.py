@@ -59,7 +59,7 @@ class SingleServer:
         """Args: address: of the server or its Sentinels; secrets: who we are there."""
         find, self._tries = None, 1
         if address.kind == "sentinel":
-            from greylist.store.valkey.sentinel import master  # for who has Sentinels
+            from greylist.store.valkey.sentinel import master  # late: only Sentinels need it
 
             find, self._tries = (lambda deadline: master(address, secrets, deadline)), 2
         self._connection = Connection(address, secrets, find)
@@ -136,7 +136,7 @@ class SingleServer:
 
     def _script(self) -> bytes:
         if not self._digest:
-            from _sha1 import sha1  # not by hashlib, which loads OpenSSL; late, for who writes
+            from _sha1 import sha1  # not hashlib, which loads OpenSSL; late: only a write needs it
 
             self._digest = sha1(SCRIPT).hexdigest().encode()
         return self._digest

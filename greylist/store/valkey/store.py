@@ -158,7 +158,7 @@ class ValkeyStore:
         return self._guarded(lambda: self._server.scan(cursor, count, deadline))
 
     def count(self, most: int) -> int:
-        """Return how many keys the servers have, whoever's they are; 0 if we may not know.
+        """Return how many keys the servers have, other programs' included; 0 if we may not know.
 
         Raises:
             StoreAway: a server cannot be used now.
@@ -220,7 +220,7 @@ def reach(settings: Settings) -> tuple[Server, str]:
         settings.database_certificate_file,
     )
     if address.kind == "cluster":
-        from greylist.store.valkey.cluster import Cluster  # dear: for who has one
+        from greylist.store.valkey.cluster import Cluster  # late: only a cluster needs it
 
         return Cluster(address, secrets), str(address)
     try:
