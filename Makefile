@@ -1,7 +1,7 @@
 # Each target first installs what it lacks: system packages (as root or with sudo), and .venv,
 # of the Python that PYTHON=... names.
 
-.PHONY: demo test lint coverage mutants bench torture docs suffixes clean
+.PHONY: demo test lint coverage mutants bench torture docs suffixes deb test-packages clean
 
 demo:
 	@.ci/setup demo
@@ -50,6 +50,16 @@ docs:
 	@.ci/setup demo
 	.venv/bin/python tests/settings_docs.py
 	.venv/bin/python -m greylist.commands.manual man
+
+# The Debian package, into dist/; on Debian or Ubuntu.
+deb:
+	@.ci/setup deb
+	packaging/deb
+
+# The package's life in fresh root file systems of Debian 12 and 13, made by debootstrap; as root.
+test-packages: deb
+	@.ci/setup packages
+	$(if $(filter 0,$(shell id -u)),,sudo) tests/packages/run
 
 # Writes the public suffix list anew, from the package that pyproject.toml names.
 suffixes:

@@ -19,6 +19,7 @@ from benchmarks.loader import PATIENCE, LoadError, Wire
 
 EXAMPLE = "/usr/share/doc/postfix/examples/smtpd-policy/greylist.pl"
 _SPAWNER = os.path.join(os.path.dirname(__file__), "spawner.py")
+_ECHO_SERVER = os.path.join(os.path.dirname(__file__), "echo_server.py")
 _ECHO = os.path.join(os.path.dirname(__file__), "echo.py")
 
 
@@ -219,6 +220,63 @@ def echo(directory: str, address: str | tuple[str, int] = "", action: str = "dun
     """Return the ceiling: a filter in Python that does nothing but answer this."""
     argv = [sys.executable, "-I", "-S", _ECHO, action]
     return Spawned("echo", directory, argv, address=address)
+
+
+class Server(Contender):
+    """A program that is one process, or a few, for all connections, and stays in the foreground."""
+
+    def __init__(
+        self, name: str, directory: str, argv: list[str], environment: dict[str, str], user: str
+    ) -> None:
+        super().__init__(name, directory)
+        self.argv = argv
+        self._environment = {"PATH": os.defpath, "LANG": "C", **environment}
+        self._user = user
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def _start(self) -> None:
+        if self._user:
+            account = pwd.getpwnam(self._user)
+            for place in (self.directory, os.path.join(self.directory, "db")):
+                if os.path.exists(place):
+                    os.chown(place, account.pw_uid, account.pw_gid)
+        self._process = subprocess.Popen(
+            [*self.argv, str(self.address)],
+            env=self._environment,
+            user=self._user or None,
+            stderr=subprocess.DEVNULL,
+        )
+
+    def pids(self) -> list[int]:
+        """Return its processes."""
+        assert self._process
+        pid = self._process.pid
+        with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as file:
+            return [pid, *(int(number) for number in file.read().split())]
+
+    def _stop(self) -> None:
+        assert self._process
+        self._process.terminate()
+        self._process.wait(PATIENCE)
+        self._process = None
+
+
+def echo_server(directory: str, action: str = "dunno") -> Server:
+    """Return the ceiling of a server: asyncio, which does nothing but answer this."""
+    argv = [sys.executable, "-I", "-S", _ECHO_SERVER, action]
+    return Server("echo on asyncio", directory, argv, {}, "")
+
+
+def server(
+    directory: str, whitelist: bytes, settings: str = "", workers: int = 1, user: str = ""
+) -> Server:
+    """Return our server, with further lines of settings."""
+    spawned = ours(directory, whitelist, settings=settings + "listen_mode = 0666\n")
+    name = "serve" if workers == 1 else f"serve, {workers} workers"
+    python, listen = sys.executable, "import sys; sys.argv[-1] = 'unix:' + sys.argv[-1]; "
+    code = listen + "from greylist.__main__ import main; main()"
+    argv = [python, "-c", code, "serve", "--workers", str(workers), "--listen"]
+    return Server(name, directory, argv, spawned.environment, user)
 
 
 def program() -> str:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
 from greylist.whitelist import regex
@@ -64,3 +67,28 @@ def test_tens_of_thousands_of_lines():
     assert line is not None
     assert line.number == 40_000
     assert patterns.match(b"12.159.249.1/sender@example.com/recipient@example.org") is None
+
+
+WITHOUT = """
+import sys
+sys.modules["re2"] = sys.modules["re2._re2"] = None
+from greylist.whitelist.regex import Expressions, escape
+expressions = Expressions()
+expressions.add(rb"^mail\\.", "first")
+expressions.add(escape(b"a.b") + b"$", "second")
+assert expressions.compile() == []
+assert expressions.match(b"MAIL.example.com") == "first"
+assert expressions.match(b"x.a.b") == "second"
+assert expressions.match("a\u00e4b".encode()) is None
+try:
+    expressions.add(b"(", "third")
+except ValueError:
+    print("held")
+"""
+
+
+def test_without_re2():
+    """Where RE2 is missing, as after a new Python of the system, every line still holds."""
+    command = [sys.executable, "-c", WITHOUT]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.stdout == "held\n", done.stderr

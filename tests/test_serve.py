@@ -11,6 +11,7 @@ import threading
 import time
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 from conftest import DEFERRED, PASSED, SCRIPT, request
@@ -122,6 +123,23 @@ def test_many_connections_at_once(place):
             connection.close()
         assert server.end() == 0
     assert len(place.entries()) == 1500
+
+
+def test_memory(place):
+    """A server with 100 connections takes 25 MiB of its own at most, and has no OpenSSL in it."""
+    with Server(place) as server:
+        connections = [server.connect() for _ in range(100)]
+        for number, connection in enumerate(connections):
+            connection.sendall(several(number, 1))
+        for connection in connections:
+            assert replies(connection, 1) == DEFERRED
+            connection.close()
+        process = Path(f"/proc/{server.process.pid}")
+        assert "libssl" not in (process / "maps").read_text()
+        sums = dict(
+            line.split(":") for line in (process / "smaps_rollup").read_text().splitlines()[1:]
+        )
+        assert int(sums["Pss"].split()[0]) < 25 * 1024
 
 
 def test_a_broken_client_harms_nobody_else(place):

@@ -13,6 +13,7 @@ import shutil
 import socket
 import subprocess
 import time
+from statistics import median
 
 from benchmarks import contenders, traffic
 from benchmarks.bench import Table, milli, rate, times, wait
@@ -253,13 +254,18 @@ def postfix(bench: Bench) -> list[Table]:
         for folder in contender.directory, os.path.join(contender.directory, "db"):
             if os.path.exists(folder):
                 os.chown(folder, account.pw_uid, account.pw_gid)
-    postgrey = contenders.Postgrey(bench.place())
+    daemons = [
+        contenders.Postgrey(bench.place()),
+        contenders.server(bench.place(), whitelist, user=USER),
+        contenders.echo_server(bench.place(), action="defer_if_permit"),
+    ]
     server = Postfix(bench.place())
     server.restrictions["no policy (static defer)"] = _DEFER.format()
     for contender in spawned:
         server.spawn(contender)
-    server.restrictions[postgrey.name] = f"check_policy_service unix:{postgrey.address}"
-    postgrey.start()
+    for daemon in daemons:
+        server.restrictions[daemon.name] = f"check_policy_service unix:{daemon.address}"
+        daemon.start()
     try:
         server.start()
         seconds = bench.pick(2.0, 1.0)
@@ -269,7 +275,8 @@ def postfix(bench: Bench) -> list[Table]:
         seen = bench.interleave(bench.pick(5, 2), runs, "Postfix")
     finally:
         server.stop()
-        postgrey.stop()
+        for daemon in daemons:
+            daemon.stop()
     table = Table(
         f"Whole Postfix, {SESSIONS} sessions at once",
         "| sessions/s | greylist ÷ it | RCPT, median | p99 | max",
@@ -282,6 +289,12 @@ def postfix(bench: Bench) -> list[Table]:
         table.add(name, f"{rate(loads):,.0f}", times(mine / rate(loads)), *waits)
     table.must("≥ 0.95 × no policy", mine / rate(seen["no policy (static defer)"]), 0.95)
     table.must("≥ 1.3 × greylist.pl", mine / rate(seen["greylist.pl"]), 1.3)
+    pairs = zip(seen["serve"], seen["echo on asyncio"], strict=True)
+    ratio = median(one.rate / other.rate for one, other in pairs)
+    table.must("≥ 0.95 × the echo on asyncio for serve", ratio, 0.95)
+    pairs = zip(seen["serve"], seen["postgrey"], strict=True)
+    waits = median(one.quantile(0.99) / other.quantile(0.99) for one, other in pairs)
+    table.must("≤ 1 × postgrey's p99 for serve", waits, 1)
     return [table]
 
 

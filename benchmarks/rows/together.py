@@ -10,7 +10,7 @@ from benchmarks.loader import together
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from benchmarks.bench import Bench
     from benchmarks.contenders import Contender
@@ -22,7 +22,10 @@ def connections(bench: Bench) -> list[Table]:
     whitelist = traffic.whitelist(200)
     field = [
         contenders.echo(bench.place()),
+        contenders.echo_server(bench.place()),
         contenders.ours(bench.place(), whitelist),
+        contenders.server(bench.place(), whitelist),
+        contenders.server(bench.place(), whitelist, workers=2),
         contenders.greylist_pl(bench.place(), whitelist),
         contenders.Postgrey(bench.place()),
         contenders.Sqlgrey(bench.place()),
@@ -30,10 +33,68 @@ def connections(bench: Bench) -> list[Table]:
     for contender in field:
         contender.start()
     try:
-        return [_connections(bench, field, count) for count in (8, 32, 100)]
+        tables = [_connections(bench, field, count) for count in (8, 32, 100)]
     finally:
         for contender in field:
             contender.stop()
+    return tables + _served(bench, whitelist)
+
+
+SERVED = {8: (1.4, 0.2), 32: (2, 0.15), 100: (3, 0.2)}
+"""What a server must reach beside as many filters: their throughput this many times, and no more
+than this part of their p99; logging off."""
+
+
+def _served(bench: Bench, whitelist: bytes) -> list[Table]:
+    """Measure a server beside as many filters, logging off."""
+    quiet = "quiet = yes\n"
+    field = [
+        contenders.echo_server(bench.place()),
+        contenders.ours(bench.place(), whitelist, settings=quiet),
+        contenders.server(bench.place(), whitelist, settings=quiet),
+        contenders.server(bench.place(), whitelist, settings=quiet, workers=2),
+        contenders.Postgrey(bench.place(), logs=False),
+    ]
+    for contender in field:
+        contender.start()
+    try:
+        return [_beside(bench, field, count) for count in SERVED]
+    finally:
+        for contender in field:
+            contender.stop()
+
+
+def _beside(bench: Bench, field: Sequence[Contender], count: int) -> Table:
+    seconds = bench.pick(max(1.5, count * 0.05), 0.5)
+    wires = {contender.name: _open(contender, count) for contender in field}
+    try:
+        runs = {name: _loader(some, seconds) for name, some in wires.items()}
+        seen = bench.interleave(bench.pick(5, 3), runs, f"serve, {count} connections")
+    finally:
+        for some in wires.values():
+            for wire in some:
+                wire.close()
+    table = Table(
+        f"serve, {count} connections at once, logging off",
+        "| requests/s | serve ÷ it | median wait | p99 | p99.9",
+        "The ratios are medians of the rounds'.",
+    )
+    for name, loads in seen.items():
+        waits = [milli(wait(loads, share)) for share in (0.5, 0.99, 0.999)]
+        table.add(name, f"{rate(loads):,.0f}", times(_ratio(seen, name)), *waits)
+    faster, shorter = SERVED[count]
+    table.must(f"≥ {faster} × the filters", _ratio(seen, "greylist"), faster)
+    pairs = zip(seen["serve"], seen["greylist"], strict=True)
+    p99 = median(one.quantile(0.99) / other.quantile(0.99) for one, other in pairs)
+    table.must(f"≤ {shorter} × the filters' p99", p99, shorter)
+    table.must("≥ 10 × postgrey", _ratio(seen, "postgrey"), 10)
+    return table
+
+
+def _ratio(seen: dict[str, list[Load]], name: str) -> float:
+    """Return the server's throughput beside that of another, round by round."""
+    pairs = zip(seen["serve"], seen[name], strict=True)
+    return median(one.rate / other.rate for one, other in pairs)
 
 
 def _connections(bench: Bench, field: list[Contender], count: int) -> Table:
@@ -120,13 +181,43 @@ def memory(bench: Bench) -> list[Table]:
         total = f"{sum(each):.1f} MiB"
         table.add(name, f"{middle:.2f}", total, times(mine / middle))
     table.must("≤ 0.7 × greylist.pl", mine / median(sizes["greylist.pl"]), 0.7)
-    return [table]
+    return [table, _memory_of_servers(bench, whitelist)]
 
 
-def _pss(pid: int) -> float:
-    """Return the proportional set size of a process, in MiB."""
+def _memory_of_servers(bench: Bench, whitelist: bytes) -> Table:
+    """Measure the memory of a server with 100 connections."""
+    table = Table(
+        "Memory: a server with 100 connections",
+        "| MiB, proportional | MiB, resident",
+        "With 200 requests on each; all processes together.",
+    )
+    shared = 0.0
+    for contender in (
+        contenders.server(bench.place(), whitelist, workers=2),
+        contenders.server(bench.place(), whitelist),
+    ):
+        bench.say(f"memory: {contender.name}")
+        contender.start()
+        wires = _open(contender, 100)
+        try:
+            for wire in wires:
+                for request in traffic.requests(200):
+                    wire.ask(request)
+            shared = sum(_pss(pid) for pid in contender.pids())
+            resident = sum(_pss(pid, "Rss:") for pid in contender.pids())
+        finally:
+            for wire in wires:
+                wire.close()
+            contender.stop()
+        table.add(contender.name, f"{shared:.1f}", f"{resident:.1f}")
+    table.must("≤ 25 MiB, proportional, with one process", shared, 25)
+    return table
+
+
+def _pss(pid: int, field: str = "Pss:") -> float:
+    """Return the proportional set size of a process, in MiB, or another of the kernel's sums."""
     with open(f"/proc/{pid}/smaps_rollup", encoding="ascii") as file:
         for line in file:
-            if line.startswith("Pss:"):
+            if line.startswith(field):
                 return int(line.split()[1]) / 1024
     raise RuntimeError("the kernel does not tell the proportional set size")

@@ -11,7 +11,11 @@ if TYPE_CHECKING:
 
     from greylist.whitelist.lines import Line
 
-re2 = extension("re2", "_re2")
+try:
+    re2 = extension("re2", "_re2")
+except ImportError:
+    # A new Python of the system, for which there is no extension yet: slower, but the list holds.
+    re2 = None
 
 _MEMORY = 64 << 20
 """Bytes that RE2 may use for a set at most: 5,000 lines take about 10 MiB."""
@@ -45,6 +49,10 @@ def _options(*, utf8: bool = False) -> Any:
 
 def escape(text: bytes) -> bytes:
     """Return a regular expression for this text."""
+    if re2 is None:
+        import re  # 5 ms, where RE2 is missing only
+
+        return re.escape(text)
     escaped: bytes = re2.RE2.QuoteMeta(text)
     return escaped
 
@@ -55,13 +63,13 @@ class _Set:
     __slots__ = ("lines", "patterns", "set")
 
     def __init__(self, *, utf8: bool = False) -> None:
-        self.set = re2.Set(re2.RE2.Anchor.UNANCHORED, _options(utf8=utf8))
+        self.set = re2 and re2.Set(re2.RE2.Anchor.UNANCHORED, _options(utf8=utf8))
         self.lines: list[Line] = []
         self.patterns: list[bytes] = []
 
     def add(self, pattern: bytes, line: Line) -> bool:
         """Add an expression, if RE2 can express it; return whether it can."""
-        if self.set.Add(pattern) < 0:
+        if self.set is None or self.set.Add(pattern) < 0:
             return False
         self.patterns.append(pattern)
         self.lines.append(line)
@@ -151,7 +159,7 @@ class Expressions:
         for line, pattern in self._slow:
             if pattern.search(subject):
                 return line
-        if not subject.isascii() and _is_utf8(subject):
+        if re2 and not subject.isascii() and _is_utf8(subject):
             found = self._by_letters().set.Match(subject)
             if found:
                 return self._by_letters().lines[min(found)]
