@@ -112,9 +112,13 @@ class Responder:
             RequestError: the request is of a type that is not known.
             StoreError: the database cannot be used.
         """
-        [decision] = self.decide_all([request])
+        self._follow()
+        decision = self._screened(request)
+        if decision is None:
+            [decision] = self._stored([request])
         if isinstance(decision, RequestError):
             raise decision
+        self._note(request, decision)
         return reply(decision.action)
 
     def decide_all(self, requests: list[Request]) -> list[Decision | RequestError]:
@@ -125,18 +129,26 @@ class Responder:
         Raises:
             StoreError: the database cannot be used; nothing is stored or logged.
         """
-        file = self.settings.file
-        if file and file.changed():
-            self._refresh()
+        self._follow()
         decisions = [self._screened(request) for request in requests]
         undecided = [request for request, one in zip(requests, decisions, strict=True) if not one]
         stored = iter(self._stored(undecided) if undecided else ())
         decided = [one or next(stored) for one in decisions]
         for request, decision in zip(requests, decided, strict=True):
             if not isinstance(decision, RequestError):
-                self.log.decision(request, decision)
-                self._watch(request.get(b"client_address", b""))
+                self._note(request, decision)
         return decided
+
+    def _follow(self) -> None:
+        """Follow the settings' file, if there is one and it has changed."""
+        file = self.settings.file
+        if file and file.changed():
+            self._refresh()
+
+    def _note(self, request: Request, decision: Decision) -> None:
+        """Log a decision, and watch where the requests come from."""
+        self.log.decision(request, decision)
+        self._watch(request.get(b"client_address", b""))
 
     def _screened(self, request: Request) -> Decision | RequestError | None:
         """Return a decision that needs no stored entry, or an error; None if entries are needed."""
