@@ -162,7 +162,10 @@ def test_lists(site):
     site.write(f"whitelist_clients = {clients}\n")
     filter = site.filter()
     assert filter.answer(REQUEST | {b"client_name": b"mail.example.com"}) == PASS
-    assert site.log.lines[0] == "warning: c:2: not a domain; line left out"
+    assert (
+        site.log.lines[0]
+        == "warning: c:2: not a domain: letters, digits, dots and hyphens; line left out"
+    )
     assert filter.answer(REQUEST) == DEFER
     site.write(f"whitelist_recipients = {recipients}\ngreylist_recipients = {only}\n")
     assert filter.answer(REQUEST) == PASS
