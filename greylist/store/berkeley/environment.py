@@ -15,7 +15,16 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-db = extension("bsddb3", "_pybsddb")
+try:
+    db = extension("bsddb3", "_pybsddb")
+except ImportError:
+    # Its author's successor has every name of its C module.
+    try:
+        db = extension("berkeleydb", "_berkeleydb")
+    except ImportError:
+        db = None
+    if db is None:
+        raise
 
 CACHE = 4 << 20
 """Bytes of the cache that all filters share."""
