@@ -254,7 +254,7 @@ class Responder:
         Raises:
             StoreError: it cannot be used.
         """
-        self.store = self._opener(self.settings, self.log, self._rules, _load_regex)
+        self.store = self._opener(self.settings, self.log, self._rules, _load_late)
         return self.store
 
     def garbage(self, line: bytes) -> None:
@@ -262,6 +262,7 @@ class Responder:
         self.log.warning(f"ignoring garbage: {quote(line, 100)}")
 
 
-def _load_regex() -> None:
-    """Load the modules that lists may need later: another user may not be able to read them."""
+def _load_late() -> None:
+    """Load what may be needed later on: root, as somebody else, may not be able to read it."""
+    import greylist.sender_schemes
     import greylist.whitelist.regex  # noqa: F401
