@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from greylist.settings import Settings
 
 STATES = ("waiting", "passed", "known", "trusted", "credited", "reply", "expired")
-"""What an entry may be; ``other`` is the policy's own bookkeeping."""
+"""The states of entries; ``other`` is the policy's own bookkeeping."""
 
 
 class Rules:

@@ -132,7 +132,7 @@ def hint(request: Request, settings: Settings) -> Iterator[bytes]:
 
 
 class _Mail:
-    """What is asked about: who sends what to whom, and under which keys it is stored.
+    """The mail that is asked about: client, sender and recipient, and the keys of its entries.
 
     Attributes:
         client: the client part of the triplet.

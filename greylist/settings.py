@@ -276,7 +276,7 @@ SETTINGS = (
             "The database: a file, whose directory must belong to the filter's user; or a URL, "
             "valkey://host/0, of one that several hosts share."),
     Setting("database_password_file", "", _optional_path,
-            "A file with the password of a database that has a URL, if it is not in there."),
+            "A file with the password of a database that has a URL, if the URL has none."),
     Setting("database_ca_file", "", _optional_path,
             "With valkeys://, the certificates of the authorities that are trusted; the system's "
             "own when empty."),
@@ -298,8 +298,9 @@ SETTINGS = (
     Setting("ipv6_prefix", "64", _ipv6_prefix,
             "How many bits of an IPv6 address make a client: 128 for each address."),
     Setting("pool", "network", _pool,
-            "Clients are networks, and a retry from elsewhere in the domain of a verified name "
-            "counts; domain: clients are such domains, where there is one; off: networks only."),
+            "network: a client is its network, and a retry from another host of the same verified "
+            "domain counts. domain: a client is its verified domain, and its network where it has "
+            "none. off: a client is its network, and no other retry counts."),
     Setting("auto_whitelist", "5", _count,
             "How many triplets of a client have to pass, one an hour counting, before it is "
             "trusted; 0 for never."),
@@ -369,7 +370,7 @@ SETTINGS = (
     Setting("quiet", "no", _yes_or_no,
             "Log trouble only, and no decisions."),
     Setting("reply", "Service is temporarily unavailable", _reply_text,
-            "The text a deferred client sees: %s stands for the seconds left, %r for the "
+            "The text that a deferred client sees: %s stands for the seconds left, %r for the "
             "recipient's domain, %c for the client's address."),
     Setting("action", "defer_if_permit", _action,
             "What Postfix does with a deferred client: defer_if_permit, defer, or a code 4NN."),
@@ -379,7 +380,7 @@ SETTINGS = (
             "That header: %t stands for the seconds, %v for this program's version, %h for the "
             "hostname, %d for the date."),
     Setting("hostname", "", _hostname,
-            "The name in that header; the machine's own when empty."),
+            "The host's name in that header; the machine's own when empty."),
 )  # fmt: skip
 """Every setting, in the order in which the manual shows them."""
 

@@ -22,7 +22,7 @@ PATIENCE = 3.0
 """The longest that a first reader waits for a file that goes on changing, in seconds."""
 
 _MARK = b"\xef\xbb\xbf"
-"""What some editors begin a file with to say that it is UTF-8."""
+"""The byte order mark, with which some editors begin a file in UTF-8."""
 
 _PASSING = {errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM}
 """Errors that go without any change to the file."""

@@ -112,7 +112,7 @@ def take_over(settings: Settings, path: str, dry_run: bool, as_json: bool) -> No
 
 
 class _Outcome:
-    """What became of the entries: how many of each kind, and the first ones that are left out."""
+    """The outcome of an import: how many of each kind, and the first ones that are left out."""
 
     def __init__(self) -> None:
         self._counts: Counter[str] = Counter()

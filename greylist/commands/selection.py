@@ -37,7 +37,7 @@ def seconds(context: click.Context, parameter: click.Parameter, value: str | Non
 
 
 class Selection(NamedTuple):
-    """What was asked for; every part that is given must hold.
+    """The entries that were asked for; every part that is given must hold.
 
     Attributes:
         pattern: matches the client, the sender or the recipient.

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     Entry = tuple[bytes, bytes]
 
     class Entries(Protocol):
-        """What is stored, as one transaction sees it."""
+        """The stored entries, as one transaction sees them."""
 
         def get(self, key: bytes, /) -> bytes | None:
             """Return the value of a key, or None."""

@@ -33,7 +33,7 @@ ATTRIBUTES = frozenset(
     b"client_port policy_context server_address server_port compatibility_level "
     b"mail_version tls_sni".split()
 )
-"""What a line can name (Postfix, SMTPD_POLICY_README, up to 3.12)."""
+"""The attributes that a line can name (Postfix, SMTPD_POLICY_README, up to 3.12)."""
 
 _LETTERS = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_"
 

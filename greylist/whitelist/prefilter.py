@@ -18,15 +18,16 @@ PATIENCE = 1000
 which pays for about that many."""
 
 _BREAKS = (rb"\.", b"[.]", b"[@.]", rb"\-")
-"""What stands for a character of no word."""
+"""Expressions for a character that no word has."""
 
 _GAPS = (b"[^/]*", b"[^/]+", b"[^@]*", b"[^@]+", b"[a-z]+", b"[0-9]+", rb"\d+", b".*", b".+", b".")
-"""What stands for characters that may be of a word, and nothing before what begins with it."""
+"""Wildcards: each may match letters or digits, so a word that touches one is not certain to be
+whole. The longer ones come before those that they begin with."""
 
 _GAP = b"\0"
 _LETTERS = b"0123456789abcdefghijklmnopqrstuvwxyz"
 _PLAIN = _LETTERS + b" !\"#%&',-/:;<=>@_`~"
-"""What stands for itself in an expression, but for the case of its letters."""
+"""Characters that stand for themselves in an expression, but for the case of letters."""
 
 _WORDS = bytes(code if code in _LETTERS else 32 for code in bytes(range(256)).lower())
 _WORDS_AND_GAPS = _GAP + _WORDS[1:]

@@ -29,7 +29,7 @@ _COMMENTS = {
     "privacy": "no counterpart: names are stored as they are, readable for the filter's user only",
     "lookup-by-subnet": "the default here too",
 }
-"""What to say of an option that no setting stands for."""
+"""The comment for an option that has no setting."""
 
 CONFIGURATION = "/etc/postgrey"
 """Where postgrey looks for its lists unless told otherwise."""

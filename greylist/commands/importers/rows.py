@@ -16,10 +16,10 @@ PASSED = 2
 """The count of a triplet that has passed, when is not known: with 1, its times would be a delay."""
 
 READABLE = "postgrey's, sqlgrey's, greylist.pl's and milter-greylist's databases"
-"""What can be imported, for messages."""
+"""The kinds of files that can be imported, for messages."""
 
 LEARN = "start with mode = learn for a few days instead"
-"""What to do where nothing can be taken over, for messages."""
+"""The way out if no entry can be taken over, for messages."""
 
 _MASKED = re.compile(rb"(?<!\w)#(?!\w)|RCPT")
 _NUMBER, _RECIPIENT = b"1234567", b"rcpt=example.invalid"
@@ -30,7 +30,7 @@ class ForeignError(Exception):
 
 
 class Row(NamedTuple):
-    """What became of an entry.
+    """The outcome for one entry of another service.
 
     Attributes:
         kind: ``triplets``, ``senders`` and ``clients`` have an entry here; any other kind says

@@ -46,7 +46,7 @@ _OTHERS = {
     rb"POSTGREY_OPTS|(?:\A|\n)[# ]*db_type\b": "options, and no database; settings of ours for "
     "them are printed by: greylist import --settings {path}",
 }
-"""What else there may be in a file, and what to do with it."""
+"""Other kinds of files, and what to do with each."""
 
 _OURS = (b"/client/", b"/pool/", b"/instance/", b"/sender/", b"/purge")
 

@@ -54,7 +54,7 @@ _LOOKED_AT = 100
 """Lines that are not understood of which the reason is looked for."""
 
 _NAMELESS = b"postfix"
-"""What a program is called that is not named, but says what Postfix says about mail."""
+"""The name for a program without one whose lines are like Postfix's."""
 
 _NEVER = b"NOQUEUE"
 _OF_OTHERS = (b"--", b" ", b"\t")
@@ -123,7 +123,7 @@ def _reason(line: bytes) -> str:
 
 
 class Read(NamedTuple):
-    """What became of the lines of one log.
+    """The outcome of reading one log.
 
     Attributes:
         first: the first line.

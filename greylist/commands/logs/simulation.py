@@ -63,7 +63,7 @@ def deliveries(attempts: Iterable[Attempt]) -> list[Delivery]:
 
 
 class Outcome:
-    """What a policy makes of deliveries.
+    """Deliveries as a policy answers them.
 
     Attributes:
         at_once: how many pass at the first attempt.

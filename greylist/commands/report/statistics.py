@@ -1,4 +1,4 @@
-"""What the database says about the mail: the figures behind ``stats`` and ``metrics``."""
+"""The database's figures about the mail, behind ``stats`` and ``metrics``."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ _MAGIC = b"greylist 1"
 
 
 class Record:
-    """What the lock file says.
+    """The record of the lock file.
 
     Attributes:
         generation: raised whenever the shared regions are made anew. A new record begins with a

@@ -48,7 +48,7 @@ ATTEMPTS = 10
 """Recoveries in a row, with no good transaction between, after which the files are at fault."""
 
 NEW = b"new"
-"""What the record says for the files while they are first created."""
+"""The record's text for the files while they are first created."""
 
 _TROUBLE = {errno.EIO, errno.EROFS, errno.EMFILE, errno.ENFILE}
 """Errors of the machine, which no other database would mend."""

@@ -53,7 +53,7 @@ CHECKPOINT_EVERY = 500
 does after its first: asking takes as long as several transactions."""
 
 _ERRORS = (db.DBError, MemoryError)
-"""What libdb's errors are in Python: ENOMEM, also that of a full region, is no DBError."""
+"""The exceptions for libdb's errors: ENOMEM, also that of a full region, is no DBError."""
 
 SETTLED = 60
 """Seconds after which a kernel has written the name of a file without having been asked to."""
@@ -65,14 +65,14 @@ LOOK_EVERY = 1.0
 """Seconds between two looks whether the lock file and the database are still there."""
 
 SPARE_DESCRIPTORS = 8
-"""What an environment needs: libdb, when it has none left, sleeps for 12 s and more."""
+"""Descriptors that an environment needs: libdb, when it has none left, sleeps for 12 s and more."""
 
 GENERATIONS = 100
 """Environments that one process may leave open behind it; each costs it a few descriptors."""
 
 
 SCAN_SECONDS = 0.002
-"""What a batch of a scan may take: a request waits for one batch at most."""
+"""Seconds that a batch of a scan may take: a request waits for one batch at most."""
 
 SCAN_LOOK = 64
 """Entries that a scan reads between two looks at the clock."""

@@ -1,4 +1,4 @@
-"""What a server tells about itself: for the doctor, and for sizes."""
+"""A server's figures about itself: for ``greylist check``, and for sizes."""
 
 from __future__ import annotations
 

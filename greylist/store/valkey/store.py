@@ -51,7 +51,7 @@ DEADLINE = 0.5
 
 
 class _Entries:
-    """What one run of a function sees and changes."""
+    """The entries as one run of a function sees and changes them."""
 
     __slots__ = ("_fetch", "changes", "known", "read")
 

@@ -1,4 +1,4 @@
-"""What a database's URL says.
+"""The parts of a database's URL.
 
 url       :== scheme "://" [user [":" password] "@"] place ["?" query]
 scheme    :== ("valkey" | "redis") ["s"] ["+unix" | "+sentinel" | "+cluster"]
