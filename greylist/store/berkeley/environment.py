@@ -180,7 +180,7 @@ def write_whole(path: str, data: bytes) -> None:
     sync(os.path.dirname(path))
 
 
-def pack_replacement(key: bytes, value: bytes) -> str:
+def pack_replacement(key: bytes, value: bytes) -> str | bytes:
     """Return the log's text for a value that replaces another.
 
     Of such a change libdb logs the bytes that differ, and no key: with the page lost, so would
@@ -189,7 +189,9 @@ def pack_replacement(key: bytes, value: bytes) -> str:
     replacement :== length of the key in decimal " " key value, each byte being a character; but
     U+0100 for NUL, at which libdb would take the text for ended
     """
-    return f"{len(key)} {(key + value).decode('latin-1')}".replace("\0", "\u0100")
+    text = f"{len(key)} {(key + value).decode('latin-1')}".replace("\0", "\u0100")
+    # bsddb3 encodes it, and berkeleydb has it encoded.
+    return text if db.__name__.startswith("bsddb3") else text.encode()
 
 
 def unpack_replacement(text: bytes) -> tuple[bytes, bytes] | None:
