@@ -86,6 +86,24 @@ if TYPE_CHECKING:
         def arguments(self) -> list[str]:
             """Return the settings behind the rules as ``name=value``, for another process."""
 
+    Fact = tuple[str, str, str, str]  # level, subject, what was found, what mends it
+    Wording = tuple[Callable[[int], str], Callable[[int], str]]  # of a size, of a time
+
+    class Inspection(Protocol):
+        """One look at a database.
+
+        Attributes:
+            readable: whether there is one whose entries can be read; known after ``before``.
+        """
+
+        readable: bool
+
+        def before(self) -> Iterator[Fact]:
+            """Yield what is to say before entries are read."""
+
+        def after(self, number: int, /) -> Iterator[Fact]:
+            """Yield what reading so many entries has shown."""
+
     class Maintenance(Protocol):
         """What the commands ask of a store beside its entries.
 

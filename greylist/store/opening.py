@@ -8,7 +8,7 @@ if TYPE_CHECKING:
 
     from greylist.log import Log
     from greylist.settings import Settings
-    from greylist.store import Maintenance, Rules, Store
+    from greylist.store import Inspection, Maintenance, Rules, Store, Wording
 
 
 def opener(database: str) -> Callable[[Settings, Log, Rules, Callable[[], None]], Store]:
@@ -45,6 +45,19 @@ def maintenance(settings: Settings, log: Log, rules: Rules) -> Maintenance:
     from greylist.store.berkeley.maintenance import BerkeleyMaintenance
 
     return BerkeleyMaintenance(settings, log, rules)
+
+
+def inspection(path: str, account: str, wording: Wording) -> Inspection:
+    """Return a look at a database of this host's own, for people.
+
+    Args:
+        path: the database.
+        account: the filter's user, who may have to own what is missing.
+        wording: how sizes and times are written.
+    """
+    from greylist.store.berkeley.inspection import Inspection as BerkeleyInspection
+
+    return BerkeleyInspection(path, account, wording)
 
 
 def is_url(database: str) -> bool:

@@ -232,3 +232,35 @@ def test_a_log_on_the_policy_socket(sound, form):  # noqa: F811
         sound.configure("log = stderr")
     [found] = wrong(sound)
     assert (found["level"], "nothing is logged" in found["text"]) == ("error", True)
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("owner", ["root", "daemon"])
+def test_one_remedy_for_another_owner(sound, owner):  # noqa: F811
+    """A directory of somebody else's has one remedy, which gives it to the filter's user."""
+    directory = sound.database.parent
+    subprocess.run(["chown", "-R", owner, directory], check=True)
+    [found] = wrong(sound)
+    assert found["remedy"] == f"chown -R nobody {directory}"
+    subprocess.run(["sh", "-ec", found["remedy"]], check=True)
+    assert wrong(sound) == []
+
+
+@pytest.mark.root
+def test_a_missing_directory(sound):  # noqa: F811
+    """The remedy makes it for the user whom master.cf names."""
+    subprocess.run(["rm", "-r", sound.database.parent], check=True)
+    [found] = wrong(sound)
+    subprocess.run(["sh", "-ec", found["remedy"]], check=True)
+    assert wrong(sound) == []
+
+
+@pytest.mark.root
+def test_no_directory_of_the_system_is_touched(sound):  # noqa: F811
+    """A database in /tmp needs a directory of its own; nothing is done to /tmp."""
+    sound.configure("database = /tmp/g.db")
+    found = [f for f in wrong(sound) if f["subject"] == "directory"]
+    assert len(found) == 1
+    assert "one of its own" in found[0]["text"]
+    assert not any(word in f["remedy"] for f in wrong(sound) for word in ("chmod", "chown"))
+    assert not os.path.exists("/tmp/g.db.lock")

@@ -13,7 +13,7 @@ from greylist.commands.check import settings as settings_check
 from greylist.commands.check.account import named, owner
 from greylist.commands.check.database import examine as examine_database
 from greylist.commands.check.postfix import examine as examine_postfix
-from greylist.commands.check.postfix import find
+from greylist.commands.check.postfix import find, misowned
 from greylist.commands.check.shared import examine as examine_shared
 from greylist.commands.check.spawned import called, compare
 from greylist.commands.check.whitelist import examine as examine_whitelist
@@ -78,7 +78,10 @@ def examine(asked: Invocation, directory: str | None) -> Findings:
     if is_url(settings.database):
         yield from examine_shared(settings, account)
     else:
-        yield from examine_database(settings)
+        user = services[-1].user.partition(":")[0] if services else ""
+        # Otherwise it is another's directory, which master.cf's finding mends: one remedy a fault.
+        if not services or not misowned(user, settings):
+            yield from examine_database(settings, user or "greylist")
     yield from examine_postfix(settings, directory)
 
 

@@ -80,6 +80,14 @@ def _argv() -> str:
     return f"{{ argv={program} }}" if " " in program else f"argv={program}"
 
 
+def misowned(user: str, settings: Settings) -> bool:
+    """Return whether the database's directory should belong to a service's user, and does not."""
+    owner = _owner(settings)
+    if user in {"", "root", "postfix", owner} or not owner:
+        return False
+    return not is_system(os.stat(os.path.dirname(settings.database)))
+
+
 def _owner(settings: Settings) -> str:
     """Return who owns the database's directory, or nothing."""
     try:
@@ -117,7 +125,7 @@ def _process(service: Service, postfix: Postfix, settings: Settings) -> Findings
         yield Finding("error", "master.cf", text, f"useradd --system --no-create-home {user}")
         return
     directory = os.path.dirname(settings.database)
-    if owner and user != owner and not is_system(os.stat(directory)):
+    if misowned(user, settings):
         text = f"{name} runs as {user}, but {directory} belongs to {owner}"
         yield Finding("error", "master.cf", text, f"chown -R {user} {directory}")
     complaint = _complaint(service, entry.pw_uid, gid)
