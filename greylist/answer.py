@@ -263,6 +263,6 @@ class Responder:
 
 
 def _load_late() -> None:
-    """Load what may be needed later on: root, as somebody else, may not be able to read it."""
+    """Load the modules that may be needed later: another user may not be able to read them."""
     import greylist.sender_schemes
     import greylist.whitelist.regex  # noqa: F401
