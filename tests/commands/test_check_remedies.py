@@ -8,6 +8,7 @@ import subprocess
 
 import pytest
 
+from .mailhost import NOW
 from .postfix_files import GOOD, Spawner, postfix
 from .test_command_check import sound  # noqa: F401 - a fixture
 
@@ -264,3 +265,14 @@ def test_no_directory_of_the_system_is_touched(sound):  # noqa: F811
     assert "one of its own" in found[0]["text"]
     assert not any(word in f["remedy"] for f in wrong(sound) for word in ("chmod", "chown"))
     assert not os.path.exists("/tmp/g.db.lock")
+
+
+def test_entries_are_counted_alike(sound):  # noqa: F811
+    """check, list and stats count the same, without the policy's own bookkeeping."""
+    new = b"%d/0/0" % NOW
+    sound.put({b"/pool/e.com/a@e.com/b@e.org": new, b"x/y/z": b"what", b"/client/192.0.2.0": new})
+    listed = len(sound.run("list", "--json").stdout.splitlines())
+    states = json.loads(sound.run("stats", "--json").stdout)["states"]
+    assert sum(states.values()) == listed
+    shown = sound.run("check", "--postfix", sound.path / "postfix", code=None).stdout
+    assert f": {listed} entries in" in shown

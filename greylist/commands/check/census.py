@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from greylist.commands import output
 from greylist.commands.check.report import Finding
+from greylist.commands.entry import entry_of
 from greylist.commands.session import opened, walk
 from greylist.triplet import Triplet
 
@@ -19,7 +20,7 @@ class Census:
     """All entries, read once.
 
     Attributes:
-        number: how many there are.
+        number: how many there are, as list shows and stats counts them.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -33,7 +34,7 @@ class Census:
         self._broken: list[bytes] = []
         with opened(settings) as store:
             for key, value in output.progress(walk(store), "Reading"):
-                self.number += 1
+                self.number += entry_of(key, value, settings, now) is not None
                 if key.startswith(b"/"):
                     continue
                 try:
