@@ -169,8 +169,9 @@ def is_machine_made(name: bytes, address: bytes) -> bool:
         name: in lower case.
         address: the client's address, in text.
     """
-    words = name.rpartition(b".")[0].translate(_LETTERS).split()
-    if any(word in _MAIL or b"mail" in word or b"smtp" in word for word in words):
+    host = name.rpartition(b".")[0]
+    words = host.translate(_LETTERS).split()
+    if b"mail" in host or b"smtp" in host or not _MAIL.isdisjoint(words):
         return False
     return (
         not _CUSTOMER.isdisjoint(words)
@@ -181,7 +182,7 @@ def is_machine_made(name: bytes, address: bytes) -> bool:
 
 def _numbers_customers(host: bytes) -> bool:
     """Return whether the part of a name before its domain numbers customers or their lines."""
-    if any(b"dsl" in word for word in host.translate(_LETTERS).split()):
+    if b"dsl" in host:
         return True
     return any(len(run) >= _CUSTOMER_NUMBER for run in host.translate(_NUMBERS).split())
 
