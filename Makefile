@@ -1,7 +1,7 @@
 # Each target first installs what it lacks: system packages (as root or with sudo), and .venv,
 # of the Python that PYTHON=... names.
 
-.PHONY: demo test lint coverage mutants bench torture docs suffixes deb test-packages clean
+.PHONY: demo test lint coverage mutants bench torture docs suffixes deb release test-packages clean
 
 demo:
 	@.ci/setup demo
@@ -55,6 +55,11 @@ docs:
 deb:
 	@.ci/setup deb
 	packaging/deb
+
+# sdist, wheel and Debian package of the tag that is checked out, their contents checked.
+release:
+	@.ci/setup deb
+	packaging/release
 
 # The package's life in fresh root file systems of Debian 12 and 13, made by debootstrap; as root.
 test-packages: deb

@@ -1,3 +1,3 @@
 """Greylisting for Postfix: a policy service that is spawned per connection."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
