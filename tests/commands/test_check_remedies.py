@@ -276,3 +276,11 @@ def test_entries_are_counted_alike(sound):  # noqa: F811
     assert sum(states.values()) == listed
     shown = sound.run("check", "--postfix", sound.path / "postfix", code=None).stdout
     assert f": {listed} entries in" in shown
+
+
+def test_a_look_makes_no_file(sound):  # noqa: F811
+    """Where there is no database yet, check leaves nothing behind."""
+    directory = sound.database.parent
+    subprocess.run(["sh", "-ec", f"rm -r {directory}/*"], check=True)
+    assert wrong(sound) == []
+    assert list(directory.iterdir()) == []

@@ -49,7 +49,7 @@ class Inspection:
         path = self._path
         directory = os.path.dirname(path)
         try:
-            check(path, load_all, adopt=False)
+            check(path, load_all, adopt=False, create=False)
         except UnclaimedError as error:
             yield ("warning", "database", str(error), "Nothing to do.")
             return

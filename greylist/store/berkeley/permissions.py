@@ -41,7 +41,7 @@ def lock_path(path: str) -> str:
     return path + ".lock"
 
 
-def check(path: str, load: Callable[[], None], adopt: bool = True) -> None:
+def check(path: str, load: Callable[[], None], adopt: bool = True, create: bool = True) -> None:
     """See that the database can be kept at this path, and that its lock file exists.
 
     Root acts as the owner of the directory from here on, so as to leave no file behind that
@@ -51,6 +51,7 @@ def check(path: str, load: Callable[[], None], adopt: bool = True) -> None:
         path: the database, which need not exist.
         load: loads the modules that lie where only root may read, before root changes.
         adopt: whether a BTree that has never been used here may be taken over.
+        create: whether to make the lock file, if it is not there.
 
     Raises:
         StoreError: it cannot; the text names the command that mends it.
@@ -70,7 +71,8 @@ def check(path: str, load: Callable[[], None], adopt: bool = True) -> None:
             from greylist.store.berkeley.ownership import claim  # cold: it is not in use yet
 
             claim(path, adopt)
-        _create(lock_path(path))
+        if create:
+            _create(lock_path(path))
     except FileNotFoundError:
         raise StoreError(
             f"{directory} does not exist; mend it: install -d -o {user()} -m 0700 {directory}"
