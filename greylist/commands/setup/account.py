@@ -79,7 +79,7 @@ def make_file(steps: Steps, path: str, name: str, further: Iterable[str] = ()) -
             os.fchmod(file.fileno(), 0o644)
             file.write(text)
 
-    shown = "".join(f"\n        {line}" for line in lines).rstrip()
+    shown = "".join(f"\n        {line.rstrip()}" for line in lines)
     steps.change(f"write {path} from {name}.example{', with' if lines else ''}{shown}", make)
 
 

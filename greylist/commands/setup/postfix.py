@@ -180,7 +180,8 @@ class Configuration:
         return self._asked.ask("-hx" if expanded else "-h", place).strip()
 
     def _write(self, place: str, items: list[str]) -> None:
-        value = ", ".join(items).replace("check_policy_service, ", "check_policy_service ")
+        # No commas: one between a restriction and its argument would be right and read wrong.
+        value = " ".join(items)
         if "/" in place:
             # postconf(1) takes no blank here, and Postfix a comma for it, in braces too.
             self.steps.run(*self._postconf, "-P", f"{place}={_without_blanks(items)}")
