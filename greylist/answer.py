@@ -266,3 +266,6 @@ def _load_late() -> None:
     """Load the modules that may be needed later: another user may not be able to read them."""
     import greylist.sender_schemes
     import greylist.whitelist.regex  # noqa: F401
+    from greylist.public_suffix import keep_open
+
+    keep_open()

@@ -28,6 +28,16 @@ _END = b"\xff"
 
 _rules: dict[bytes, list[bytes]] = {}
 _index: list[tuple[bytes, int]] = []
+_open: list[int] = []
+
+
+def keep_open() -> None:
+    """Open the list for good: another user, as who root goes on, may not be able to.
+
+    Raises:
+        OSError: it cannot be opened.
+    """
+    _open.append(os.open(PATH, os.O_RDONLY | os.O_CLOEXEC))
 
 
 def organizational_domain(name: bytes) -> bytes:
@@ -70,7 +80,7 @@ def _suffix(labels: list[bytes]) -> int:
 
 def _read(top: bytes) -> bytes:
     """Return the rules of a top-level domain; empty if there are none."""
-    descriptor = os.open(PATH, os.O_RDONLY | os.O_CLOEXEC)
+    descriptor = _open[0] if _open else os.open(PATH, os.O_RDONLY | os.O_CLOEXEC)
     try:
         if not _index:
             _read_head(os.pread(descriptor, _HEAD, 0))
@@ -81,7 +91,8 @@ def _read(top: bytes) -> bytes:
         _, start, end = index[place + 1 : index.index(b" ", place + 1)].split(b":")
         return os.pread(descriptor, int(end) - int(start), first + int(start))
     finally:
-        os.close(descriptor)
+        if not _open:
+            os.close(descriptor)
 
 
 def _read_head(head: bytes) -> None:

@@ -13,6 +13,7 @@ import pytest
 from public_suffixes import compact, source
 from publicsuffixlist import PublicSuffixList
 
+from greylist import public_suffix
 from greylist.public_suffix import PATH, organizational_domain
 
 VECTOR = re.compile(r"^checkPublicSuffix\('([^']*)', (?:null|'([^']*)')\);", re.MULTILINE)
@@ -104,3 +105,13 @@ def test_every_rule():
         for name in (below, f"mail.{below}", f"a.b-c.{below}"):
             found = organizational_domain(in_dns(name))
             assert found == in_dns(reference.privatesuffix(name) or ""), name
+
+
+def test_a_list_that_is_kept_open(monkeypatch, tmp_path):
+    """Rules that are read later come from the list as it was opened, wherever its file is now."""
+    monkeypatch.setattr(public_suffix, "_rules", {})
+    monkeypatch.setattr(public_suffix, "_open", [])
+    public_suffix.keep_open()
+    monkeypatch.setattr(public_suffix, "PATH", str(tmp_path / "none"))
+    assert public_suffix.organizational_domain(b"mail.example.co.uk") == b"example.co.uk"
+    os.close(public_suffix._open[0])

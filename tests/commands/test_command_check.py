@@ -213,8 +213,9 @@ def test_a_wrong_option_is_a_finding(sound, option):
 def test_every_wrong_setting_is_named(sound):
     """All the lines that are wrong are named at once, where the filter stops at the first."""
     sound.configure("delay = soon", "colour = blue", "durable = no", "durable = yes", "nonsense")
-    found = findings(sound, 1)
+    *found, service = findings(sound, 1)
     assert [line.partition("greylist.cf:")[2][:1] for line in found] == ["3", "4", "6", "7"]
+    assert service.endswith("hangs up without an answer: the filter cannot work")
     assert "durable was set in line 5 already" in found[2]
 
 
@@ -366,7 +367,9 @@ def test_the_settings_are_looked_for_where_the_filter_does(sound, monkeypatch):
 def test_settings_that_do_not_go_together(sound):
     """A delay that outlasts the retry window would let nobody through."""
     sound.configure("delay = 3d")
-    assert findings(sound, 1) == ["error settings: delay is not shorter than retry_window"]
+    settings, service = findings(sound, 1)
+    assert settings == "error settings: delay is not shorter than retry_window"
+    assert service.endswith("hangs up without an answer: the filter cannot work")
 
 
 def test_postgrey_lists_are_looked_at(sound):
