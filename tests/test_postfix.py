@@ -81,7 +81,8 @@ def test_one_filter_serves_a_session(postfix):
         smtp.mail("many@example.com")
         assert smtp.rcpt("0@example.org")[0] == 450
         before = postfix.filters()
-        codes = {smtp.rcpt(f"{number}@example.org")[0] for number in range(1, 50)}
+        # Nine errors: at ten, Postfix slows down.
+        codes = {smtp.rcpt(f"{number}@example.org")[0] for number in range(1, 9)}
         assert codes == {450}
         assert set(postfix.filters()) <= set(before)
     assert postfix.warnings() == []

@@ -66,6 +66,13 @@ def busy(server):
         yield
     finally:
         server.ask("SCRIPT", "KILL")
+        # The script ends at its next look, and the server answers then.
+        end = time.monotonic() + 10
+        while time.monotonic() < end:
+            with contextlib.suppress(Unavailable):
+                server.ask("PING")
+                break
+            time.sleep(0.05)
 
 
 @contextlib.contextmanager
