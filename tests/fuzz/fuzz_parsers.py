@@ -6,6 +6,7 @@ through the code where Hypothesis draws at random.
 
 from __future__ import annotations
 
+import os
 import sys
 import tempfile
 
@@ -29,6 +30,7 @@ def _file(data: bytes) -> str:
     FILE.truncate()
     FILE.write(data)
     FILE.flush()
+    os.utime(FILE.name, (1, 1))  # a file that has just changed would be waited for
     return FILE.name
 
 

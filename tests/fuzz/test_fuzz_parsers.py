@@ -6,6 +6,7 @@ import tempfile
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from settled import settle
 
 from greylist.settings import SETTINGS, Settings, SettingsError, load, parse_time
 from greylist.store.berkeley.record import SIZE, Record
@@ -23,6 +24,7 @@ def test_settings_file(text):
     with tempfile.NamedTemporaryFile("w", encoding="utf-8", errors="surrogatepass") as file:
         file.write(text)
         file.flush()
+        settle(file.name)
         try:
             assert isinstance(load(file.name), Settings)
         except SettingsError as error:
@@ -36,6 +38,7 @@ def test_settings_bytes(data):
     with tempfile.NamedTemporaryFile() as file:
         file.write(data)
         file.flush()
+        settle(file.name)
         try:
             load(file.name)
         except SettingsError:
