@@ -229,3 +229,10 @@ def test_many_clients_are_no_growth():
         name = b"mx%d.example%d.com" % (number, number)
         assert identities(client(name), Settings())[1] == b"example%d.com" % number
     assert len(greylist.client._found) <= 1000
+
+
+def test_names_of_odd_addresses():
+    """The end of an IPv6 address in a name is a customer's; what is no address is in no name."""
+    assert is_machine_made(b"h-5-a1b2.example.com", b"2001:db8::5:a1b2")
+    assert not is_machine_made(b"mx.example.com", b"2001:db8::5:a1b2")
+    assert not is_machine_made(b"gate.example.com", b"unknown")

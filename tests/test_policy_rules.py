@@ -582,3 +582,12 @@ def test_a_delay_that_nobody_can_wait_out():
     with pytest.raises(SettingsError, match="delay is not shorter than retry_window"):
         settings(delay="2d").check()
     settings(delay="2d", retry_window="3d").check()
+
+
+def test_a_long_triplet_of_version_0_1():
+    """A triplet that was stored under its whole addresses is found, and goes on where it is."""
+    sender = b"a" * 200 + b"@example.com"
+    name = b"192.0.2.0/" + sender + b"/b@example.org"
+    entries = Memory({name: b"%d/%d/3" % (NOW - DAY, NOW - HOUR)})
+    assert verdicts([(0, request(sender=sender))], entries) == ["triplet found"]
+    assert entries[name].startswith(b"%d/%d/" % (NOW - DAY, NOW))
