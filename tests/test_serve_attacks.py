@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import resource
-import select
 import shutil
 import signal
 import socket
@@ -19,6 +18,8 @@ from conftest import DEFERRED, PASSED, SCRIPT, request
 from readable import as_root, can_be_root
 from server import Server, replies
 from test_serve import free_port, several
+
+from tests.waiting import readable
 
 
 def limited(number):
@@ -165,7 +166,7 @@ def test_standard_error_that_nobody_reads(place, read):
             assert server.ask(several(number * 500, 500), 500) == DEFERRED * 500
         if read:
             said = b""
-            while select.select([reader], [], [], 0.2)[0]:
+            while readable(reader, seconds=0.2):
                 said += os.read(reader, 65536)
             assert server.ask(request(sender="last@example.com")) == DEFERRED
             assert b"lines are missing here\n" in os.read(reader, 65536)

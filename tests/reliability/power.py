@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import os
 import random
-import select
 import shutil
 import signal
 import socket
@@ -30,6 +29,7 @@ from greylist.store.berkeley.quarantine import to_salvage
 from greylist.store.berkeley.record import SIZE, Record
 from tests.reliability.harness import VERIFY, House, request
 from tests.reliability.scenes import LONGEST, SCENARIOS, in_child, record, wait_for_repairs
+from tests.waiting import readable
 
 if TYPE_CHECKING:
     from tests.reliability.disk import Recording
@@ -148,7 +148,7 @@ def ask(house: House, data: bytes) -> bytes:
     theirs.close()
     with ours:
         ours.sendall(data)
-        ready, _, _ = select.select([ours], [], [], LONGEST)
+        ready = readable(ours, seconds=LONGEST)
         reply = ours.recv(4096) if ready else b""
         if not ready:
             os.kill(child, signal.SIGKILL)

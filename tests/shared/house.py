@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import select
 import shutil
 import socket
 import tempfile
@@ -16,6 +15,7 @@ from conftest import request
 from greylist.log import Log
 from greylist.store.valkey.outage import Outage
 from tests.reliability.harness import FilterProcess
+from tests.waiting import readable
 
 FRIEND = "203.0.113.99"
 """A client on the whitelist of each host."""
@@ -108,7 +108,7 @@ class Proxy:
         try:
             with client, socket.create_connection(("127.0.0.1", self._server)) as server:
                 while True:
-                    ready, _, _ = select.select([client, server], [], [])
+                    ready = readable(client, server)
                     for source in ready:
                         data = source.recv(65536)
                         if not data:
