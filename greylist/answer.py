@@ -38,6 +38,9 @@ COUNT_EVERY = 1.0
 TELL_EVERY = 3600.0
 """Seconds between two warnings of a process that the bound is reached."""
 
+REMEMBERED = 1000
+"""Deferred recipients that a process remembers: it may be asked about one several times."""
+
 MAJORITY = 10
 """By so many a process's requests from one address have to exceed all others (the majority vote of
 Boyer and Moore, 1981) before they are most."""
@@ -52,6 +55,7 @@ class Responder:
         self.store: Store | None = None
         self._rules = Rules(configuration)
         self._known: Lists = {}
+        self._deferred: dict[tuple[bytes, bytes, bytes], int] = {}
         self._usual: bytes | None = b""
         self._votes = 0
         self._full, self._counted, self._told = False, -COUNT_EVERY, -TELL_EVERY
@@ -166,13 +170,16 @@ class Responder:
         if self.settings.max_entries:
             self._count(store, time.monotonic())
 
+        now = 0
+
         def decide(entries: Entries) -> list[Decision]:
+            nonlocal now
             # The clock is read under the lock: requests are in the order of their times.
             now = int(time.time())
             return [self.decide(request, entries, now) for request in requests]
 
         try:
-            return store.transact(decide, self._hint(requests))
+            decisions = store.transact(decide, self._hint(requests))
         except StoreGone:
             # Not closed: that would write into what stands in its place.
             self.store = None
@@ -180,6 +187,16 @@ class Responder:
         except StoreAway:
             # Hanging up would cost Postfix a second and a new process for each mail.
             return [Decision(PASS, "pass", "database away") for _ in requests]
+        for request, decision in zip(requests, decisions, strict=True):
+            if decision.verdict == "greylist" and request.get(b"instance"):
+                self._remember(request, now)
+        return decisions
+
+    def _remember(self, request: Request, now: int) -> None:
+        """Remember when an RCPT was deferred, of a message that Postfix has a name for."""
+        if len(self._deferred) >= REMEMBERED:
+            self._deferred.clear()
+        self._deferred.setdefault(_command(request), now)
 
     def _hint(self, requests: list[Request]) -> Iterator[bytes]:
         """Yield the keys that the decisions on requests will ask for."""
@@ -201,9 +218,12 @@ class Responder:
         """
         trusting = not (self._never and is_listed(request, self._never))
         own = self._is_own(request)
+        # Asked again about one RCPT, the answer is as of the first time.
+        first = self._deferred.get(_command(request), 0) if self._deferred else 0
         return policy.decide(
-            request, entries, self.settings, now, trusting=trusting, own=own, full=self._full
-        )
+            request, entries, self.settings, first or now,
+            trusting=trusting, own=own, full=self._full, again=first > 0,
+        )  # fmt: skip
 
     def _count(self, store: Store, now: float) -> None:
         """Find out, now and then, whether there is room for new triplets; say so once an hour."""
@@ -260,6 +280,13 @@ class Responder:
     def garbage(self, line: bytes) -> None:
         """Log a line that is no attribute."""
         self.log.warning(f"ignoring garbage: {quote(line, 100)}")
+
+
+def _command(request: Request) -> tuple[bytes, bytes, bytes]:
+    """Return what tells one RCPT from all others: client, message and recipient."""
+    names = b"client_address", b"instance", b"recipient"
+    client, instance, recipient = (request.get(name, b"") for name in names)
+    return client, instance, recipient
 
 
 def _load_late() -> None:

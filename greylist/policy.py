@@ -91,6 +91,7 @@ def decide(  # noqa: PLR0913 - what a decision depends on
     trusting: bool = True,
     own: bool = False,
     full: bool = False,
+    again: bool = False,
 ) -> Decision:
     """Return the decision for a request that ``screen`` let through, and store the attempt.
 
@@ -102,13 +103,20 @@ def decide(  # noqa: PLR0913 - what a decision depends on
         trusting: whether the client may ever be trusted (``never_trust``).
         own: whether it sends mail of our own users (``learn_replies``).
         full: whether no new triplet may be stored (``max_entries``).
+        again: whether this very RCPT was deferred, at ``now``: one RCPT has one answer.
     """
     attempt = _Attempt(request, entries, settings, now)
     if own:
         return attempt.outgoing()
     if not trusting:
         attempt.names = ()
-    decision = attempt.trusted() or attempt.reply() or attempt.known() or attempt.greylisted(full)
+    decision = (
+        (again and attempt.repeated())
+        or attempt.trusted()
+        or attempt.reply()
+        or attempt.known()
+        or attempt.greylisted(full)
+    )
     if settings.mode == "learn":
         decision.action = PASS
         decision.reason += ", mode=learn"
@@ -372,6 +380,29 @@ class _Attempt(_Mail):
         decision.key, decision.found, decision.warning = name, found or b"", warning
         return decision
 
+    def repeated(self) -> Decision | None:
+        """Return the decision on an RCPT that was deferred at this time; it is no new attempt.
+
+        A service that stands in two restriction lists is asked twice, maybe in two seconds.
+        None if what is stored does not say so: somebody has changed it.
+        """
+        found = self.stored()
+        missing = self.settings.delay - (self.now - found[2].ctime) if found else 0
+        if not found or missing <= 0:
+            return None
+        decision = self.deferred(f"early-retry ({missing}s missing)", missing)
+        decision.key, decision.found, _ = found
+        return decision
+
+    def stored(self) -> Stored | None:
+        """Return the triplet, or that of its pool; None if neither is there."""
+        for name in (self.key, self.pool_key()) if self.domain else (self.key,):
+            found = self.entries.get(name)
+            triplet, _ = self.recall(found)
+            if found and triplet:
+                return name, found, triplet
+        return None
+
     def recall(self, found: bytes | None) -> tuple[Triplet | None, str]:
         """Return the stored triplet, or None and a warning when it cannot be used."""
         if found is None:
@@ -462,9 +493,9 @@ class _Attempt(_Mail):
     # One RCPT that is asked about twice, and one message
 
     def was_deferred(self) -> bool:
-        """Return whether this very RCPT has been deferred already: one RCPT has one answer.
+        """Return whether another process has deferred this very RCPT a moment ago.
 
-        A service that stands in two restriction lists is asked twice, maybe in two seconds.
+        Two lists that name the service in different words have a process each.
         """
         instance = self.request.get(b"instance")
         name = instance_key(instance, self.recipient) if instance else b""

@@ -164,3 +164,35 @@ def test_max_entries(site, monkeypatch):
     filter._use(filter.settings.reread())
     assert reasons(filter, {b"sender": b"another@example.com"}) == ["new"]
     filter.store.close()
+
+
+def test_one_rcpt_has_one_answer(site, monkeypatch):
+    """Asked again about one RCPT, the answer is the same and nothing is stored, at any time."""
+    now = [1_790_000_000]
+    monkeypatch.setattr(time, "time", lambda: now[0])
+    filter = site.filter()
+    first = {b"instance": b"1.1"}
+    assert reasons(filter, first) == ["new"]
+    before = entries(filter)
+    for seconds in 0, 60, 400:  # the lists between are slow: a DNS server does not answer
+        now[0] += seconds
+        assert reasons(filter, first) == ["early-retry (300s missing)"]
+    assert entries(filter) == before
+    second = {b"instance": b"1.2", b"recipient": b"c@example.org"}
+    assert reasons(filter, second) == ["new"]
+    # Another message makes the sender known meanwhile: the RCPT stays deferred.
+    assert reasons(filter, {b"instance": b"1.3"}) == ["triplet found, delay=460"]
+    assert filter.answer({**REQUEST, **second}).startswith(DEFER)
+    assert reasons(filter, {**second, b"instance": b"1.4"}) == ["known sender"]
+    for whose in {b"client_address": b"198.51.100.7"}, {b"recipient": b"d@example.org"}:
+        assert reasons(filter, {**second, **whose})[0] in {"new", "known sender"}
+    filter.store.close()
+
+
+def test_no_more_than_some_deferred_recipients_are_remembered(site):
+    """A server that never ends does not grow."""
+    filter = site.filter()
+    for number in range(2500):
+        filter.answer({**REQUEST, b"instance": b"1.%d" % number})
+    assert 0 < len(filter._deferred) <= 1000
+    filter.store.close()
