@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import time
 
-from greylist import policy
 from greylist.addresses import is_private_text
 from greylist.decision import PASS, Decision
 from greylist.expiry import Rules
 from greylist.log import Log, line, quote
+from greylist.policy import Attempt
 from greylist.protocol import RequestError, reply
 from greylist.screening import is_listed, screen
 from greylist.settings import SettingsError
@@ -22,8 +22,6 @@ from greylist.whitelist.matcher import Whitelist
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from greylist.protocol import Request
     from greylist.settings import Settings
     from greylist.store import Entries, Store
@@ -169,6 +167,7 @@ class Responder:
         store = self.store or self.open()
         if self.settings.max_entries:
             self._count(store, time.monotonic())
+        attempts = [self._attempt(request) for request in requests]
 
         now = 0
 
@@ -176,10 +175,12 @@ class Responder:
             nonlocal now
             # The clock is read under the lock: requests are in the order of their times.
             now = int(time.time())
-            return [self.decide(request, entries, now) for request in requests]
+            return [attempt.decide(entries, now, full=self._full) for attempt in attempts]
 
         try:
-            decisions = store.transact(decide, self._hint(requests))
+            decisions = store.transact(
+                decide, (key for attempt in attempts for key in attempt.hint())
+            )
         except StoreGone:
             # Not closed: that would write into what stands in its place.
             self.store = None
@@ -198,11 +199,6 @@ class Responder:
             self._deferred.clear()
         self._deferred.setdefault(_command(request), now)
 
-    def _hint(self, requests: list[Request]) -> Iterator[bytes]:
-        """Yield the keys that the decisions on requests will ask for."""
-        for request in requests:
-            yield from policy.hint(request, self.settings)
-
     def screen(self, request: Request) -> Decision | None:
         """Return the decision if it needs no stored entry, else None."""
         own = self._is_own(request)
@@ -216,14 +212,14 @@ class Responder:
             entries: the stored ones; the attempt is put there.
             now: seconds since the epoch.
         """
+        return self._attempt(request).decide(entries, now, full=self._full)
+
+    def _attempt(self, request: Request) -> Attempt:
         trusting = not (self._never and is_listed(request, self._never))
         own = self._is_own(request)
         # Asked again about one RCPT, the answer is as of the first time.
-        first = self._deferred.get(_command(request), 0) if self._deferred else 0
-        return policy.decide(
-            request, entries, self.settings, first or now,
-            trusting=trusting, own=own, full=self._full, again=first > 0,
-        )  # fmt: skip
+        asked = self._deferred.get(_command(request), 0) if self._deferred else 0
+        return Attempt(request, self.settings, trusting=trusting, own=own, asked=asked)
 
     def _count(self, store: Store, now: float) -> None:
         """Find out, now and then, whether there is room for new triplets; say so once an hour."""

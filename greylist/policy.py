@@ -105,42 +105,19 @@ def decide(  # noqa: PLR0913 - what a decision depends on
         full: whether no new triplet may be stored (``max_entries``).
         again: whether this very RCPT was deferred, at ``now``: one RCPT has one answer.
     """
-    attempt = _Attempt(request, entries, settings, now)
-    if own:
-        return attempt.outgoing()
-    if not trusting:
-        attempt.names = ()
-    decision = (
-        (again and attempt.repeated())
-        or attempt.trusted()
-        or attempt.reply()
-        or attempt.known()
-        or attempt.greylisted(full)
-    )
-    if settings.mode == "learn":
-        decision.action = PASS
-        decision.reason += ", mode=learn"
-    return decision
+    attempt = Attempt(request, settings, trusting=trusting, own=own, asked=again and now)
+    return attempt.decide(entries, now, full=full)
 
 
 def hint(request: Request, settings: Settings) -> Iterator[bytes]:
-    """Yield the keys that ``decide`` asks for first: a remote store can fetch them in one trip.
-
-    A generator, since a store that is at hand does not look, and should not pay for it.
-    """
-    mail = _Mail(request, settings)
-    yield from mail.clients()
-    yield from mail.senders()
-    yield mail.key
-    yield from mail.former_keys()
-    if settings.learn_replies:
-        yield reply_key(mail.sender, mail.recipient)
-    if mail.domain:
-        yield mail.pool_key()
+    """Yield the keys that ``decide`` asks for first: a remote store can fetch them in one trip."""
+    return Attempt(request, settings).hint()
 
 
-class _Mail:
-    """The mail that is asked about: client, sender and recipient, and the keys of its entries.
+class Attempt:
+    """An attempt to deliver mail: client, sender and recipient, and the keys of its entries.
+
+    It is made before a store is locked, so that nobody waits for what needs no entry.
 
     Attributes:
         client: the client part of the triplet.
@@ -149,22 +126,81 @@ class _Mail:
         sender: its sender, in the normal form.
         recipient: its recipient, as Postfix would deliver it.
         key: the triplet's.
+        met: the identities with any credit, once ``trusted`` has looked: of the others nothing has
+            ever passed, so no sender is known there.
     """
 
     __slots__ = (
-        "_pool_key", "client", "domain", "key", "names", "recipient", "request", "sender",
-        "settings",
+        "_pool_key", "asked", "client", "domain", "entries", "key", "met", "names", "now", "own",
+        "recipient", "request", "sender", "settings",
     )  # fmt: skip
 
-    def __init__(self, request: Request, settings: Settings) -> None:
+    def __init__(  # noqa: PLR0913 - what a decision depends on
+        self,
+        request: Request,
+        settings: Settings,
+        *,
+        trusting: bool = True,
+        own: bool = False,
+        asked: int = 0,
+    ) -> None:
+        """Work out the keys.
+
+        Args:
+            request: as the other arguments, as that of ``decide``.
+            asked: when this very RCPT was deferred, in seconds since the epoch, or 0: one RCPT has
+                one answer.
+        """
         self.request = request
+        self.asked = asked
         self.settings = settings
+        self.own = own
         sender = request.get(b"sender", b"")
         self.sender = normalize(sender) if settings.normalize_sender else sender.lower()
         self.recipient = delivered(request[b"recipient"])
-        self.client, self.domain, self.names = identities(request, settings)
+        self.client, self.domain, names = identities(request, settings)
+        self.names = names if trusting else ()
         self.key = key(self.client, self.sender, self.recipient)
         self._pool_key = b""
+
+    def hint(self) -> Iterator[bytes]:
+        """Yield the keys that ``decide`` asks for first.
+
+        A generator, since a store that is at hand does not look, and should not pay for it.
+        """
+        yield from self.clients()
+        yield from self.senders()
+        yield self.key
+        yield from self.former_keys()
+        if self.settings.learn_replies:
+            yield reply_key(self.sender, self.recipient)
+        if self.domain:
+            yield self.pool_key()
+
+    def decide(self, entries: Entries, now: int, *, full: bool = False) -> Decision:
+        """Return the decision, and store the attempt.
+
+        Args:
+            entries: what is stored.
+            now: seconds since the epoch.
+            full: whether no new triplet may be stored (``max_entries``).
+        """
+        self.entries = entries
+        self.now = self.asked or now
+        self.met: tuple[bytes, ...] = ()
+        if self.own:
+            return self.outgoing()
+        decision = (
+            (self.asked and self.repeated())
+            or self.trusted()
+            or self.reply()
+            or self.known()
+            or self.greylisted(full)
+        )
+        if self.settings.mode == "learn":
+            decision.action = PASS
+            decision.reason += ", mode=learn"
+        return decision
 
     def clients(self) -> list[bytes]:
         """Return the keys of the client's credit."""
@@ -200,23 +236,6 @@ class _Mail:
         if b"~" in self.key:
             keys.append(whole_key(self.client, self.sender, recipient))
         return [name for name in keys if name != self.key]
-
-
-class _Attempt(_Mail):
-    """An attempt to deliver it, beside what is stored.
-
-    Attributes:
-        met: the identities with any credit, once ``trusted`` has looked: of the others nothing has
-            ever passed, so no sender is known there.
-    """
-
-    __slots__ = ("entries", "met", "now")
-
-    def __init__(self, request: Request, entries: Entries, settings: Settings, now: int) -> None:
-        super().__init__(request, settings)
-        self.entries = entries
-        self.now = now
-        self.met: tuple[bytes, ...] = ()
 
     # Mail that need not wait
 
