@@ -13,6 +13,8 @@ import socket
 import subprocess
 from time import perf_counter
 
+from benchmarks import traffic
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -135,7 +137,8 @@ class Load:
 
 
 def alone(wire: Wire, requests: list[bytes]) -> Load:
-    """Send the requests over one connection."""
+    """Send the requests over one connection, each in a message of its own."""
+    requests = [traffic.renewed(request) for request in requests]
     waits = []
     reader, writer = wire.reader, wire.writer
     read, write = os.read, os.write

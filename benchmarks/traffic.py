@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import count
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -91,15 +93,23 @@ def policy_request(**attributes: str) -> bytes:
     return _REQUEST.format_map({"user": "", **attributes}).encode()
 
 
-def requests(count: int, first: int = 0) -> list[bytes]:
+def requests(number: int, first: int = 0) -> list[bytes]:
     """Return the requests of this many triplets."""
-    return [request(number) for number in range(first, first + count)]
+    return [request(each) for each in range(first, first + number)]
+
+
+_messages = count()
+
+
+def renewed(request: bytes) -> bytes:
+    """Return a request about the same triplet in another message: it is no second question."""
+    return request.replace(b"\ninstance=", b"\ninstance=%x." % next(_messages), 1)
 
 
 def cycle(batch: list[bytes], start: int = 0) -> Iterator[bytes]:
-    """Yield the requests over and over, beginning at this one."""
+    """Yield the requests over and over, beginning at this one, each in a message of its own."""
     while True:
-        yield from batch[start:]
+        yield from map(renewed, batch[start:])
         start = 0
 
 
