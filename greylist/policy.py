@@ -135,7 +135,7 @@ class Attempt:
         "recipient", "request", "sender", "settings",
     )  # fmt: skip
 
-    def __init__(  # noqa: PLR0913 - what a decision depends on
+    def __init__(
         self,
         request: Request,
         settings: Settings,
@@ -147,7 +147,10 @@ class Attempt:
         """Work out the keys.
 
         Args:
-            request: as the other arguments, as that of ``decide``.
+            request: has a client address and a recipient.
+            settings: the delay and all the rest.
+            trusting: whether the client may ever be trusted.
+            own: whether it sends mail of our own users.
             asked: when this very RCPT was deferred, in seconds since the epoch, or 0: one RCPT has
                 one answer.
         """
