@@ -287,6 +287,7 @@ def _command(request: Request) -> tuple[bytes, bytes, bytes]:
 
 def _load_late() -> None:
     """Load the modules that may be needed later: another user may not be able to read them."""
+    import greylist.local_domains
     import greylist.sender_schemes
     import greylist.whitelist.regex  # noqa: F401
     from greylist.public_suffix import keep_open

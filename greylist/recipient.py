@@ -81,9 +81,12 @@ def _inner(address: bytes) -> bytes:
 
 
 def is_placeless(address: bytes) -> bool:
-    """Return whether an address names no domain, so that any local one may be meant."""
+    """Return whether an address names no whole domain, so that any local one may be meant.
+
+    To a domain without a dot, Postfix may append its own (``append_dot_mydomain``).
+    """
     domain = address.rpartition(b"@")[2]
-    return b"@" not in address or domain.startswith(b"[") or not domain
+    return b"@" not in address or b"." not in domain or domain.startswith(b"[")
 
 
 def unextended(address: bytes, delimiters: str) -> bytes:

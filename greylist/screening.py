@@ -12,7 +12,7 @@ from greylist.triplet import escape
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from greylist.protocol import Request
     from greylist.settings import Settings
@@ -127,11 +127,29 @@ def _not_listed(request: Request, settings: Settings, only: Sequence[Whitelist])
         return None
     for subject, asked in subjects(request):
         recipient = asked[b"recipient"]
-        plain = unextended(recipient, settings.recipient_delimiter)
-        for each in {recipient, plain}:
-            if is_placeless(each) or any(list.match(subject, _with(asked, each)) for list in only):
+        if is_placeless(recipient):
+            return None
+        for each in mailboxes(recipient, settings):
+            if any(list.match(subject, _with(asked, each)) for list in only):
                 return None
     return Decision(PASS, "pass", "recipient not in greylist_recipients")
+
+
+def mailboxes(address: bytes, settings: Settings) -> Iterator[bytes]:
+    """Yield an address, without its extension too, and the same user's in other local domains."""
+    yield address
+    plain = unextended(address, settings.recipient_delimiter)
+    yield plain
+    # Late, and last: Postfix may have to be asked, and most recipients are listed or placeless.
+    from greylist.local_domains import local_domains
+
+    domains, delimiters = local_domains(settings)
+    plainer = unextended(address, delimiters)
+    yield plainer
+    if address.rpartition(b"@")[2] in domains:
+        for one in dict.fromkeys((address, plain, plainer)):
+            for domain in domains:
+                yield one.rpartition(b"@")[0] + b"@" + domain
 
 
 def _not_suspicious(request: Request, settings: Settings) -> Decision | None:

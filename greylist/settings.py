@@ -217,6 +217,14 @@ def _delimiter(text: str) -> str:
     return text
 
 
+def _domains(text: str) -> tuple[bytes, ...]:
+    found = text.lower().replace(",", " ").split()
+    for domain in found:
+        if set(domain) & set("$:/!@[]"):
+            raise SettingsError(f"{domain!r} is no domain: postconf -xh mydestination shows them")
+    return tuple(domain.encode("utf-8", "surrogateescape") for domain in found)
+
+
 def _hostname(text: str) -> str:
     if not (text.isascii() and text.isprintable()) or " " in text:
         raise SettingsError(f"{text!r} is not a host name")
@@ -336,6 +344,9 @@ SETTINGS = (
     Setting("recipient_delimiter", "+", _delimiter,
             "The characters that part a recipient's extension, as in main.cf; for "
             "greylist_recipients."),
+    Setting("mydestination", "", _domains,
+            "The domains that are local, as in main.cf: a user's mailbox is the same in all of "
+            "them; for greylist_recipients. Postfix is asked when empty."),
     Setting("durable", "no", _yes_or_no,
             "Sync each update to the disk. Otherwise a power cut may lose the last moments; "
             "a killed filter loses nothing either way."),
@@ -434,6 +445,7 @@ class Settings:
     own_clients: tuple[str, ...]
     max_entries: int
     recipient_delimiter: str
+    mydestination: tuple[bytes, ...]
     normalize_sender: bool
     whitelist_clients: tuple[str, ...]
     whitelist_recipients: tuple[str, ...]

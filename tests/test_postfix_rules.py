@@ -102,6 +102,28 @@ def test_no_spelling_escapes_a_list():
     assert {address.lower() for address in local} <= delivered
 
 
+def test_no_local_domain_escapes_a_list():
+    """The filter asks Postfix which domains are local, and what parts an extension."""
+    main = {"mydestination": "$mydomain, $myhostname, localhost", "recipient_delimiter": "-"}
+    export = "GREYLIST_CONFIG={0}/greylist.cf MAIL_CONFIG LD_LIBRARY_PATH={0}/python/lib"
+    postfix = harness.Postfix(main=main)
+    only, file = postfix.directory / "only", postfix.directory / "etc" / "main.cf"
+    text = f"mydomain = example.org\nexport_environment = {export.format(postfix.directory)}\n"
+    harness.as_root("tee", "-a", file, input=text)
+    only.write_text("b@example.org\n")
+    postfix.configure(greylist_recipients=str(only))
+    with postfix:
+
+        def code(recipient):
+            with postfix.client("192.0.2.1") as smtp:
+                smtp.mail("a@example.com")
+                return smtp.docmd("RCPT", f"TO:<{recipient}>")[0]
+
+        for recipient in "b@localhost", "b@mail.example.org", "b-x@example.org", "b%localhost":
+            assert code(recipient) == 450, recipient
+        assert code("c@mail.example.org") == 250
+
+
 def test_modes_under_an_open_connection(postfix):
     """An edit of the settings switches a filter that is connected already."""
     with postfix.client("192.0.2.1") as smtp:

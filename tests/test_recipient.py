@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -9,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from memory import Memory
 
-from greylist import policy
+from greylist import local_domains, policy
 from greylist.recipient import delivered, forms, is_placeless, unextended
 from greylist.screening import screen
 from greylist.settings import Settings
@@ -28,7 +31,17 @@ SPELLINGS = [
     b"@one.example,@two.example:b@example.org", b"b%example.org", b"example.org!b",
     b"b%example.org@[192.0.2.25]", b"@white.example:b%example.org@white.example",
 ]  # fmt: skip
-PLACELESS = [b"b@[192.0.2.25]", b"b", b"b@[IPv6:2001:db8::1]", b"b@", b"B@[192.0.2.25]."]
+PLACELESS = [
+    b"b@[192.0.2.25]",
+    b"b",
+    b"b@[IPv6:2001:db8::1]",
+    b"b@",
+    b"B@[192.0.2.25].",
+    b"b@example.org@",
+    b"b@localhost",
+    b"b%localhost",
+    b"b@mail",
+]
 ELSE = [b"c@example.org", b"b@example.com", b"b@white.example", b"c%example.org@white.example"]
 
 
@@ -140,10 +153,85 @@ def test_extensions(delimiters, address, plain):
         assert reason(address, only=only, recipient_delimiter=delimiters) == "new"
 
 
+LOCAL = "example.org, mail.example.org white.example localhost"
+
+
+@pytest.mark.parametrize(
+    ("recipient", "expected"),
+    [
+        (b"b@mail.example.org", "new"),
+        (b"B@White.Example.", "new"),
+        (b"b+x@mail.example.org", "new"),
+        (b"b%mail.example.org@white.example", "new"),
+        (b"b@elsewhere.example", "recipient not in greylist_recipients"),
+        (b"c@mail.example.org", "recipient not in greylist_recipients"),
+        (b"c+b@mail.example.org", "recipient not in greylist_recipients"),
+    ],
+)
+def test_a_user_has_one_mailbox_in_all_local_domains(recipient, expected):
+    """Whichever local domain a client writes, it is the user whom the list has."""
+    only = Patterns(b"b@example.org\n", recipient_rule)
+    assert reason(recipient, only=[only], mydestination=LOCAL) == expected
+    assert reason(b"b@mail.example.org", only=[only], mydestination="mail.example.org") != "new"
+
+
+def test_local_domains_do_not_widen_a_whitelist():
+    """A list of those that are never greylisted is about the domain that is written."""
+    white = [Patterns(b"b@example.org\n", recipient_rule)]
+    assert reason(b"b@mail.example.org", white, mydestination=LOCAL) == "new"
+
+
+@pytest.fixture
+def main_cf(tmp_path, monkeypatch):
+    """Return where a main.cf is looked for; Postfix is asked afresh."""
+    monkeypatch.setenv("MAIL_CONFIG", str(tmp_path))
+    monkeypatch.setattr(local_domains, "_asked", [])
+    return tmp_path / "main.cf"
+
+
+def settle_main(path, text):
+    """Write main.cf as if long ago: Postfix waits until a file that has changed is at rest."""
+    path.write_text(text)
+    os.utime(path, (1_500_000_000, 1_500_000_000))
+
+
+@pytest.mark.skipif(shutil.which("postconf", path="/usr/sbin") is None, reason="no Postfix")
+def test_postfix_is_asked(main_cf):
+    """What the settings do not say is asked of Postfix, once, when a recipient is not listed."""
+    settle_main(
+        main_cf,
+        "mydomain = example.org\nmydestination = $mydomain, hash:/etc/x /etc/y\n"
+        "  Mail.$mydomain, !no.example\nrecipient_delimiter = -\n",
+    )
+    only = [Patterns(b"b@example.org\n", recipient_rule)]
+    assert reason(b"b@example.org", only=only) == "new"
+    assert not local_domains._asked
+    for recipient in b"b@mail.example.org", b"b-x@example.org", b"b-x@mail.example.org":
+        assert reason(recipient, only=only) == "new"
+    assert reason(b"c-b@mail.example.org", only=only) != "new"
+    main_cf.write_text("")
+    assert reason(b"b+x@mail.example.org", only=only) == "new"
+    assert local_domains._asked == [((b"example.org", b"mail.example.org"), "-")]
+    given = {"mydestination": "one.example", "recipient_delimiter": "+"}
+    assert reason(b"b-x@example.org", only=only, **given) != "new"
+
+
+@pytest.mark.parametrize("text", [None, "mydestination = $mydestination\n"])
+def test_postfix_cannot_tell(main_cf, text):
+    """Where there is no Postfix, or its configuration is broken, the list holds as written."""
+    if text:
+        settle_main(main_cf, text)
+    only = [Patterns(b"b@example.org\n", recipient_rule)]
+    began = time.monotonic()
+    assert reason(b"b@mail.example.org", only=only) == "recipient not in greylist_recipients"
+    assert reason(b"b+x@example.org", only=only) == "new"
+    assert text or time.monotonic() - began < 0.5
+
+
 @pytest.mark.parametrize("recipient", PLACELESS)
 def test_placeless(recipient):
     """An address of the server's, or none, is no domain."""
-    assert is_placeless(delivered(recipient))
+    assert any(map(is_placeless, forms(recipient)))
     assert not is_placeless(b"b@example.org")
 
 

@@ -21,7 +21,8 @@ def settings(host, *arguments, code=None):
     return [
         (f["level"], f["text"], f["remedy"])
         for f in found
-        if f["level"] != "ok" and f["subject"] in {"settings", "whitelist", "greylist_recipients"}
+        if f["level"] != "ok"
+        and f["subject"] in {"settings", "whitelist", "greylist_recipients", "recipients"}
     ]
 
 
@@ -98,6 +99,30 @@ def test_no_list_of_recipients(host):
     path.touch()
     assert "names nobody" in settings(host, code=1)[0][1]
     path.write_text("example.org\n")
+    assert settings(host) == []
+
+
+@pytest.mark.parametrize(
+    ("main", "ours", "words"),
+    [
+        ("mydestination = example.org", "", ""),
+        ("mydestination = hash:/etc/x", "", "does not look into"),
+        ("mydestination = $myhostname, example.org", "mydestination = example.org", "not as in"),
+        ("mydestination = Example.org", "mydestination = example.org", ""),
+        ("recipient_delimiter = -", "mydestination = $$", "is -: an address"),
+        ("recipient_delimiter = -", "", ""),
+    ],
+)
+def test_spellings_of_recipients(host, program, main, ours, words):
+    """What the list of who is greylisted has to know of Postfix is compared with what it knows."""
+    path = host.path / "only"
+    path.write_text("b@example.org\n")
+    postfix(host, program, more=main)
+    ours = ours.replace("$$", "mx.example.org localhost.example.org localhost")
+    host.configure(f"greylist_recipients = {path}\n{ours}")
+    found = settings(host)
+    assert [words in text for _, text, _ in found] == ([True] if words else [])
+    host.configure(ours)
     assert settings(host) == []
 
 

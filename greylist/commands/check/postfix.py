@@ -13,7 +13,7 @@ import shutil
 import subprocess
 from typing import TYPE_CHECKING, Any
 
-from greylist.commands.check import smtpd
+from greylist.commands.check import recipients, smtpd
 from greylist.commands.check.postconf import Postfix
 from greylist.commands.check.report import Finding
 from greylist.settings import SettingsError, parse_time
@@ -46,6 +46,7 @@ def examine(settings: Settings, directory: str | None) -> Findings:
         postfix.load(services)
         yield from _services(lines, services, postfix, settings)
         yield from smtpd.examine(postfix, lines, services, settings)
+        yield from recipients.examine(postfix, settings)
     except (OSError, subprocess.TimeoutExpired) as error:
         text = f"postconf: {error}"
         yield Finding("warning", "postfix", text, "Mend that first; the rest was not looked at.")
