@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
+import pwd
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
-
-from greylist.store.berkeley.permissions import group
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,3 +32,27 @@ def acting_as(uid: int, gid: int | None = None) -> Iterator[None]:
         os.seteuid(0)
         os.setegid(before)
         os.setgroups(groups)
+
+
+def become(uid: int) -> None:
+    """Have root be a user for good, in that user's own group and no other."""
+    os.setgroups([])
+    os.setgid(group(uid))
+    os.setuid(uid)
+
+
+def group(uid: int) -> int:
+    """Return a user's own group: a directory's may be one that may do less."""
+    try:
+        return pwd.getpwuid(uid).pw_gid
+    except KeyError:
+        return uid
+
+
+def user(uid: int | None = None) -> str:
+    """Return the name of a user, or of the one that this process acts as, or else its number."""
+    uid = os.geteuid() if uid is None else uid
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)

@@ -8,11 +8,12 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from greylist.privileges import user
 from greylist.store import StoreError
 from greylist.store.berkeley.environment import Damaged
 from greylist.store.berkeley.ownership import UnclaimedError
 from greylist.store.berkeley.pages import check_file
-from greylist.store.berkeley.permissions import check, lock_path, user
+from greylist.store.berkeley.permissions import check, lock_path
 from greylist.store.berkeley.quarantine import copies
 from greylist.store.berkeley.record import SIZE, Record
 from greylist.store.berkeley.store import load_all

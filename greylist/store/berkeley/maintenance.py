@@ -7,7 +7,7 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from greylist.privileges import acting_as
+from greylist.privileges import acting_as, user
 from greylist.store import StoreError
 from greylist.store.berkeley import purge
 from greylist.store.berkeley.backup import snapshot
@@ -18,7 +18,6 @@ from greylist.store.berkeley.permissions import (
     lock_path,
     not_ours,
     refuse_system,
-    user,
 )
 from greylist.store.berkeley.store import BerkeleyStore, load_all
 

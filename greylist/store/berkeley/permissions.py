@@ -63,7 +63,10 @@ def check(path: str, load: Callable[[], None], adopt: bool = True, create: bool 
         if status.st_mode & stat.S_IWOTH:
             raise StoreError(f"{directory} is world-writable; mend it: chmod o-w {directory}")
         if os.geteuid() == 0 and status.st_uid != 0:
-            _become(status.st_uid, load)
+            from greylist.privileges import become  # cold: a filter is not root
+
+            load()
+            become(status.st_uid)
         _check_directory(directory, status)
         for name in (path, lock_path(path)):
             _check_file(name)
@@ -75,7 +78,7 @@ def check(path: str, load: Callable[[], None], adopt: bool = True, create: bool 
             _create(lock_path(path))
     except FileNotFoundError:
         raise StoreError(
-            f"{directory} does not exist; mend it: install -d -o {user()} -m 0700 {directory}"
+            f"{directory} does not exist; mend it: install -d -o {_user()} -m 0700 {directory}"
         ) from None
     except OSError as error:
         raise StoreError(f"{error.filename or path}: {error.strerror}") from error
@@ -113,40 +116,18 @@ def _create(path: str) -> None:
 
 
 def _refuse_owner(path: str, owner: int) -> None:
-    raise StoreError(f"{not_ours(path, owner)}; mend it: chown {user()} {path}")
+    raise StoreError(f"{not_ours(path, owner)}; mend it: chown {_user()} {path}")
 
 
 def not_ours(path: str, owner: int) -> str:
     """Return that a file belongs to another user than the one that this process acts as."""
-    return f"{path} belongs to {user(owner)}, not to {user()}"
+    return f"{path} belongs to {_user(owner)}, not to {_user()}"
 
 
-def _become(uid: int, load: Callable[[], None]) -> None:
-    load()
-    os.setgroups([])
-    os.setgid(group(uid))
-    os.setuid(uid)
+def _user(uid: int | None = None) -> str:
+    from greylist.privileges import user  # cold: for messages
 
-
-def group(uid: int) -> int:
-    """Return a user's own group: a directory's may be one that may do less."""
-    import pwd
-
-    try:
-        return pwd.getpwuid(uid).pw_gid
-    except KeyError:
-        return uid
-
-
-def user(uid: int | None = None) -> str:
-    """Return the name of a user, or of the one that this process acts as, or else its number."""
-    import pwd
-
-    uid = os.geteuid() if uid is None else uid
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return str(uid)
+    return user(uid)
 
 
 def _mount_point(path: str) -> str:

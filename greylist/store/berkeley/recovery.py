@@ -11,11 +11,12 @@ import os
 import time
 
 from greylist import child
+from greylist.privileges import user
 from greylist.store import StoreError
 from greylist.store.berkeley import due
 from greylist.store.berkeley.environment import Damaged, db, home, identity
 from greylist.store.berkeley.pages import has_checksums
-from greylist.store.berkeley.permissions import not_ours, user
+from greylist.store.berkeley.permissions import not_ours
 from greylist.store.berkeley.quarantine import quarantine, resume, to_salvage
 from greylist.store.berkeley.rebuild import discard_log, prepare
 from greylist.store.berkeley.record import Record, boot_identity, same_boot
