@@ -129,6 +129,16 @@ def organization(request: Request) -> bytes:
     return b".".join(labels[-3:]) if domain in _HOSTERS and domain != name else domain
 
 
+def is_earned(identity: bytes, request: Request) -> bool:
+    """Return whether mail that has passed earns an identity of the client's credit.
+
+    A domain earns it by machines that say its name in HELO as well. A rented machine bears the
+    name of its hoster, and says that of its tenant: its neighbours are not trusted for it.
+    """
+    helo = request.get(b"helo_name", b"").lower().rstrip(b".")
+    return not helo or identity[:1].isdigit() or b":" in identity or _is_within(helo, identity)
+
+
 def suspicious(request: Request, settings: Settings) -> str:
     """Return the sign by which a client looks like no mail server, empty when there is none.
 

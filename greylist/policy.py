@@ -25,8 +25,8 @@ nothing is known                                       new                      
 =====================================================  =========================  ===============
 
 The first six need no stored entry (``screening``). The client's credit is asked for its verified
-organisational domain first, then for its network; the client of whom nothing has ever passed has
-no known senders, so a stranger costs few reads.
+organisational domain first, then for its network; where it has none, its senders are looked for
+only when nothing else is known, so that an attempt to be let through costs few reads.
 
 Everything here is a function of its arguments: no clock is read and no file is touched. Beside
 the triplets, these entries are stored; a triplet's key never starts with a slash:
@@ -44,7 +44,7 @@ the triplets, these entries are stored; a triplet's key never starts with a slas
 
 from __future__ import annotations
 
-from greylist.client import identities
+from greylist.client import identities, is_earned
 from greylist.decision import PASS, Decision
 from greylist.expiry import is_expired
 from greylist.recipient import delivered
@@ -126,8 +126,8 @@ class Attempt:
         sender: its sender, in the normal form.
         recipient: its recipient, as Postfix would deliver it.
         key: the triplet's.
-        met: the identities with any credit, once ``trusted`` has looked: of the others nothing has
-            ever passed, so no sender is known there.
+        met: the identities with any credit, once ``trusted`` has looked: with the others hardly any
+            sender is known, so they are asked about only before a triplet is called new.
     """
 
     __slots__ = (
@@ -197,7 +197,7 @@ class Attempt:
             (self.asked and self.repeated())
             or self.trusted()
             or self.reply()
-            or self.known()
+            or self.known(self.met)
             or self.greylisted(full)
         )
         if self.settings.mode == "learn":
@@ -261,10 +261,10 @@ class Attempt:
                     return self.used(stored, found, entry, "client AWL", self.clients)
         return None
 
-    def known(self) -> Decision | None:
-        """Return the decision for a sender that is known here, None for others."""
+    def known(self, names: Iterable[bytes]) -> Decision | None:
+        """Return the decision for a sender that is known with one of these identities, or None."""
         needed = self.settings.auto_whitelist_senders
-        for name in self.met if needed else ():
+        for name in names if needed else ():
             stored = self.sender_key(name)
             found = self.entries.get(stored)
             entry = self.counted(stored, found)
@@ -323,7 +323,7 @@ class Attempt:
     def credit(self) -> None:
         """Count a triplet that has passed, for the client and for its sender."""
         if self.settings.auto_whitelist:
-            self.count(self.clients())
+            self.count(client_key(name) for name in self.names if is_earned(name, self.request))
         if self.settings.auto_whitelist_senders:
             self.count(self.senders())
 
@@ -394,6 +394,11 @@ class Attempt:
         if shared and (triplet is None or self.is_farther(shared[2], triplet)):
             name, found, triplet = shared
             reason = f", pool={self.domain.decode()}"
+        if triplet is None:
+            # An identity may have known senders without a credit: not all passes earn it one.
+            known = self.known(each for each in self.names if each not in self.met)
+            if known:
+                return known
         if triplet is None and full and self.settings.delay:
             decision = self.deferred("new, max_entries reached", self.settings.delay)
         else:

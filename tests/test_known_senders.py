@@ -175,6 +175,55 @@ def test_a_large_pool_is_trusted_after_five():
     assert entries[client_key(b"example.com")].endswith(b"/6")
 
 
+def test_a_hoster_is_not_trusted_for_its_tenants():
+    """A domain earns trust by machines that say its name in HELO, not their tenants' names."""
+    entries = Memory()
+    for number in range(7):
+        name, helo = b"rented%d.hoster.example" % number, b"mx.firm%d.example" % number
+        name = name.translate(bytes.maketrans(b"0123456", b"abcdefg"))
+        tenant = request(b"192.0.%d.9" % number, name, b"a@firm%d.example" % number)
+        for at in (0, 400):
+            decide({**tenant, b"helo_name": helo}, entries, settings(), NOW + number * DAY + at)
+    credits = {name for name in entries if name.startswith(b"/client/")}
+    assert credits == {client_key(b"192.0.%d.0" % number) for number in range(7)}
+    neighbour = request(b"192.0.9.9", b"rentedx.hoster.example", b"b@bot.example")
+    assert decide(neighbour, entries, settings(), NOW + 8 * DAY).reason == "new"
+    # Their senders are known from everywhere in it nevertheless.
+    moved = request(b"192.0.9.9", b"rentedy.hoster.example", b"a@firm3.example")
+    for helo in b"mx.firm3.example", b"rentedy.hoster.example":
+        what = to(b"new@example.org", moved) | {b"helo_name": helo}
+        assert decide(what, entries, settings(), NOW + 8 * DAY).reason == KNOWN
+
+
+@pytest.mark.parametrize("helo", [b"mail-a1.google.com", b"MAIL.Google.com.", b"google.com", b""])
+def test_a_domain_s_own_machines_earn_it_trust(helo):
+    """A pool's machines say the pool's name; of a request without HELO the name is enough."""
+    entries = Memory()
+    for at in (0, 400):
+        decide({**FIRST, b"helo_name": helo}, entries, settings(), NOW + at)
+    assert entries[client_key(b"google.com")] == b"%d/0/1" % (NOW + 400)
+
+
+@pytest.mark.parametrize("lost", [b"google.com", b"198.51.100.0"])
+def test_a_known_sender_without_a_credit_of_its_client(lost):
+    """A client's credit that is forgotten or lost takes no known sender with it."""
+    entries = Memory()
+    assert verdicts([(0, FIRST), (400, FIRST)], entries)[-1].startswith("triplet found")
+    del entries[client_key(lost)]
+    for what in FIRST, OTHER, request(b"198.51.100.77"):
+        assert decide(to(b"new@example.org", what), entries, settings(), NOW + DAY).reason == KNOWN
+    assert decide(OTHER, Memory(), settings(), NOW + DAY).reason == "new"
+
+
+def test_trust_is_switched_on_later():
+    """Senders that became known without any trust stay known with it."""
+    entries = Memory()
+    for at in (0, 400):
+        decide(FIRST, entries, settings(auto_whitelist="0"), NOW + at)
+    assert not any(name.startswith(b"/client/") for name in entries)
+    assert decide(to(b"new@example.org"), entries, settings(), NOW + DAY).reason == KNOWN
+
+
 def test_a_domain_is_not_trusted_for_its_customers():
     """Customers' names give no trust to the provider's domain, and get none from it."""
     entries = Memory({client_key(b"example.com"): b"%d/%d/9" % (NOW - DAY, NOW)})

@@ -128,7 +128,7 @@ def test_ours(messages):
     assert wanted.quantile(0.99) // 60 <= 30
     assert wanted.delayed < 0.09
     early = [one for one in found if one.bot and "after ten minutes" not in one.kind]
-    assert Figures(early).through < 0.001
+    assert Figures(early).through == 0
 
 
 def test_replies(messages):
