@@ -168,7 +168,6 @@ class Responder:
         if self.settings.max_entries:
             self._count(store, time.monotonic())
         attempts = [self._attempt(request) for request in requests]
-
         now = 0
 
         def decide(entries: Entries) -> list[Decision]:
@@ -280,9 +279,7 @@ class Responder:
 
 def _command(request: Request) -> tuple[bytes, bytes, bytes]:
     """Return what tells one RCPT from all others: client, message and recipient."""
-    names = b"client_address", b"instance", b"recipient"
-    client, instance, recipient = (request.get(name, b"") for name in names)
-    return client, instance, recipient
+    return request[b"client_address"], request.get(b"instance", b""), request[b"recipient"]
 
 
 def _load_late() -> None:
