@@ -26,12 +26,13 @@ class Patterns:
         doubts: the same of each that is not, but certainly does nothing, or too much.
     """
 
-    __slots__ = ("_expressions", "_networks", "doubts", "errors")
+    __slots__ = ("_expressions", "_lines", "_networks", "doubts", "errors")
 
     def __init__(self, text: bytes, form: Form = rule, path: str = "") -> None:
         """Args: text: the file's; form: how a line is read; path: the file's name."""
         self.errors: list[tuple[int, str]] = []
         self.doubts: list[tuple[int, str]] = []
+        self._lines: dict[int, Line] = {}
         self._expressions: dict[bytes, Prefilter] = {}
         self._networks = Networks()
         if b"\0" in text[:4096]:
@@ -50,18 +51,19 @@ class Patterns:
             except ValueError as error:
                 self.errors.append((number, str(error)))
         for attribute, expressions in self._expressions.items():
-            self.errors += [(line.number, reason) for line, reason in expressions.compile()]
-            for line in expressions.matching_all(samples(attribute)):
-                self.doubts.append((line.number, "matches everybody"))
+            self.errors += expressions.compile()
+            for number in expressions.matching_all(samples(attribute)):
+                self.doubts.append((number, "matches everybody"))
 
     def _add(self, pattern: bytes, line: Line) -> None:
+        self._lines[line.number] = line
         if line.attribute == b"client_address":
-            self._networks.add(pattern, line)
+            self._networks.add(pattern, line.number)
             return
         expressions = self._expressions.get(line.attribute)
         if expressions is None:
             expressions = self._expressions[line.attribute] = Prefilter()
-        expressions.add(pattern, line)
+        expressions.add(pattern, line.number)
 
     def match(self, subject: bytes, request: Request | None = None) -> Line | None:
         """Return a line that matches a request, or None.
@@ -72,10 +74,11 @@ class Patterns:
         """
         for name, expressions in self._expressions.items():
             value = _value(name, request) if name else subject
-            line = expressions.match(value) if value is not None else None
-            if line is not None:
-                return line
-        return self._networks.find(request.get(b"client_address", b"")) if request else None
+            number = expressions.match(value) if value is not None else None
+            if number is not None:
+                return self._lines[number]
+        number = self._networks.find(request.get(b"client_address", b"")) if request else None
+        return None if number is None else self._lines[number]
 
 
 def _value(name: bytes, request: Request | None) -> bytes | None:

@@ -12,10 +12,6 @@ from greylist.addresses import parse_address
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
-    Line = Any  # whatever names a network
-
     Network = tuple[int, int, int]
 
 
@@ -128,7 +124,7 @@ def _whole(base: bytes) -> tuple[bytes, bytes]:
 
 
 class Networks:
-    """Any number of networks, each with a line that names it.
+    """Any number of networks, each with the number of the line that names it.
 
     One table for each prefix length: a look-up takes as many steps as there are lengths,
     however many networks there are.
@@ -137,10 +133,10 @@ class Networks:
     __slots__ = ("_tables",)
 
     def __init__(self) -> None:
-        self._tables: dict[tuple[int, int], dict[int, Line]] = {}
+        self._tables: dict[tuple[int, int], dict[int, int]] = {}
 
-    def add(self, text: bytes, line: Line) -> None:
-        """Add networks, in a form that ``parse_networks`` takes.
+    def add(self, text: bytes, line: int) -> None:
+        """Add the networks of the line with this number, in a form that ``parse_networks`` takes.
 
         Raises:
             ValueError: one is none.
@@ -148,8 +144,8 @@ class Networks:
         for number, bits, shift in parse_networks(text):
             self._tables.setdefault((bits, shift), {}).setdefault(number, line)
 
-    def find(self, text: bytes) -> Line | None:
-        """Return the line of a network that this address is in, or None."""
+    def find(self, text: bytes) -> int | None:
+        """Return the number of a line whose network this address is in, or None."""
         address = parse_address(text) if self._tables else None
         if address is None:
             return None

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from greylist.whitelist.lines import Line
     from greylist.whitelist.regex import Expressions
 
 PATIENCE = 1000
@@ -53,18 +52,21 @@ def required(pattern: bytes) -> list[bytes]:
 
 
 class Prefilter:
-    """Expressions about one attribute, compiled when a subject comes that one can match."""
+    """Expressions about one attribute, compiled when a subject comes that one can match.
 
-    __slots__ = ("_expressions", "_lines", "_patience", "_required")
+    Each has the number of the line that it is from, as in ``Expressions``.
+    """
+
+    __slots__ = ("_expressions", "_patience", "_patterns", "_required")
 
     def __init__(self) -> None:
-        self._lines: list[tuple[bytes, Line]] = []
+        self._patterns: list[tuple[bytes, int]] = []
         self._required: dict[bytes, list[list[bytes]]] = {}
         self._expressions: Expressions | None = None
         self._patience = PATIENCE
 
-    def add(self, pattern: bytes, line: Line) -> None:
-        """Add an expression that stands for this line.
+    def add(self, pattern: bytes, number: int) -> None:
+        """Add the expression of the line with this number.
 
         Raises:
             ValueError: it is none.
@@ -72,31 +74,31 @@ class Prefilter:
         if self._expressions is None:
             words = required(pattern)
             if words:
-                self._lines.append((pattern, line))
+                self._patterns.append((pattern, number))
                 # Under its first word: the last ones of domains are those of many.
                 self._required.setdefault(words[0], []).append(words)
                 return
             self._expressions = self._all()
-        self._expressions.add(pattern, line)
+        self._expressions.add(pattern, number)
 
     def _all(self) -> Expressions:
         from greylist.whitelist.regex import Expressions  # with RE2
 
         expressions = Expressions()
-        for pattern, line in self._lines:
-            expressions.add(pattern, line)
+        for pattern, number in self._patterns:
+            expressions.add(pattern, number)
         return expressions
 
-    def compile(self) -> list[tuple[Line, str]]:
+    def compile(self) -> list[tuple[int, str]]:
         """Make ready for matching; return the lines for which there is no way, and why."""
         return self._expressions.compile() if self._expressions is not None else []
 
-    def matching_all(self, subjects: tuple[bytes, ...]) -> list[Line]:
+    def matching_all(self, subjects: tuple[bytes, ...]) -> list[int]:
         """Return the lines that match all of these subjects, which have no word in common."""
         return self._expressions.matching_all(subjects) if self._expressions is not None else []
 
-    def match(self, subject: bytes) -> Line | None:
-        """Return the first line that matches the subject, or None."""
+    def match(self, subject: bytes) -> int | None:
+        """Return the number of the first line that matches the subject, or None."""
         if self._expressions is None:
             self._patience -= 1
             if self._patience and not self._can_match(subject):

@@ -9,8 +9,6 @@ if TYPE_CHECKING:
     import re
     from typing import Any
 
-    from greylist.whitelist.lines import Line
-
 try:
     re2 = extension("re2", "_re2")
 except ImportError:
@@ -60,32 +58,32 @@ def escape(text: bytes) -> bytes:
 class _Set:
     """Expressions that RE2 matches at once."""
 
-    __slots__ = ("lines", "patterns", "set")
+    __slots__ = ("numbers", "patterns", "set")
 
     def __init__(self, *, utf8: bool = False) -> None:
         self.set = re2 and re2.Set(re2.RE2.Anchor.UNANCHORED, _options(utf8=utf8))
-        self.lines: list[Line] = []
+        self.numbers: list[int] = []
         self.patterns: list[bytes] = []
 
-    def add(self, pattern: bytes, line: Line) -> bool:
+    def add(self, pattern: bytes, number: int) -> bool:
         """Add an expression, if RE2 can express it; return whether it can."""
         if self.set is None or self.set.Add(pattern) < 0:
             return False
         self.patterns.append(pattern)
-        self.lines.append(line)
+        self.numbers.append(number)
         return True
 
     def halves(self) -> tuple[_Set, _Set]:
-        """Return two sets with half of the lines each."""
+        """Return two sets with half of the expressions each."""
         first, second = _Set(), _Set()
-        middle = len(self.lines) // 2
-        for number, line in enumerate(self.lines):
-            (first if number < middle else second).add(self.patterns[number], line)
+        middle = len(self.numbers) // 2
+        for place, number in enumerate(self.numbers):
+            (first if place < middle else second).add(self.patterns[place], number)
         return first, second
 
 
 class Expressions:
-    """Regular expressions about one attribute.
+    """Regular expressions about one attribute, each with the number of the line that it is from.
 
     RE2 matches all of them at once, in time linear in the subject's length whatever they are; tens
     of thousands in several sets, one after the other. What RE2 cannot express (look-around,
@@ -95,23 +93,23 @@ class Expressions:
     __slots__ = ("_added", "_letters", "_patterns", "_sets", "_slow")
 
     def __init__(self) -> None:
-        self._patterns: list[tuple[bytes, Line]] = []
+        self._patterns: list[tuple[bytes, int]] = []
         self._letters: _Set | None = None
         self._added = _Set()
         self._sets: list[_Set] = []
-        self._slow: list[tuple[Line, re.Pattern[bytes]]] = []
+        self._slow: list[tuple[int, re.Pattern[bytes]]] = []
 
-    def add(self, pattern: bytes, line: Line) -> None:
-        """Add an expression that stands for this line.
+    def add(self, pattern: bytes, number: int) -> None:
+        """Add the expression of the line with this number.
 
         Raises:
             ValueError: it is none.
         """
-        self._patterns.append((pattern, line))
-        if not self._added.add(pattern, line):
-            self._leave(pattern, line)
+        self._patterns.append((pattern, number))
+        if not self._added.add(pattern, number):
+            self._leave(pattern, number)
 
-    def _leave(self, pattern: bytes, line: Line) -> None:
+    def _leave(self, pattern: bytes, number: int) -> None:
         """Leave an expression to ``re``."""
         import re  # 5 ms of start-up that most whitelists need not pay
 
@@ -120,65 +118,66 @@ class Expressions:
         if b"[[:" in pattern:
             raise ValueError("such a class of characters is not to be had beside look-around")
         try:
-            self._slow.append((line, re.compile(pattern, re.IGNORECASE)))
+            self._slow.append((number, re.compile(pattern, re.IGNORECASE)))
         except (re.error, RecursionError, OverflowError) as error:
             raise ValueError(str(error)) from error
 
     @property
-    def slow(self) -> list[Line]:
-        """The lines that RE2 cannot express."""
-        return [line for line, _ in self._slow]
+    def slow(self) -> list[int]:
+        """The numbers of the lines that RE2 cannot express."""
+        return [number for number, _ in self._slow]
 
-    def compile(self) -> list[tuple[Line, str]]:
+    def compile(self) -> list[tuple[int, str]]:
         """Make ready for matching; return the lines for which there is no way, and why."""
         failed = []
-        pending = [self._added] if self._added.lines else []
+        pending = [self._added] if self._added.numbers else []
         while pending:
             one = pending.pop(0)
             if one.set.Compile():
                 one.patterns.clear()
                 self._sets.append(one)
-            elif len(one.lines) > 1:
+            elif len(one.numbers) > 1:
                 pending[:0] = one.halves()
             else:
                 try:
-                    self._leave(one.patterns[0], one.lines[0])
+                    self._leave(one.patterns[0], one.numbers[0])
                 except ValueError as error:
-                    failed.append((one.lines[0], str(error)))
+                    failed.append((one.numbers[0], str(error)))
         return failed
 
-    def match(self, subject: bytes) -> Line | None:
-        """Return the first line that matches the subject, or nothing.
+    def match(self, subject: bytes) -> int | None:
+        """Return the number of the first line that matches the subject, or None.
 
         In a subject that is UTF-8, a line may take a letter for one character or for its bytes.
         """
         for one in self._sets:
             found: list[int] = one.set.Match(subject)
             if found:
-                return one.lines[min(found)]
-        for line, pattern in self._slow:
+                return one.numbers[min(found)]
+        for number, pattern in self._slow:
             if pattern.search(subject):
-                return line
+                return number
         if re2 and not subject.isascii() and _is_utf8(subject):
             found = self._by_letters().set.Match(subject)
             if found:
-                return self._by_letters().lines[min(found)]
+                return self._by_letters().numbers[min(found)]
         return None
 
-    def matching_all(self, subjects: tuple[bytes, ...]) -> list[Line]:
-        """Return the lines that match all of these subjects."""
-        lines = []
+    def matching_all(self, subjects: tuple[bytes, ...]) -> list[int]:
+        """Return the numbers of the lines that match all of these subjects."""
+        numbers = []
         for one in self._sets:
             found = set.intersection(*(set(one.set.Match(subject)) for subject in subjects))
-            lines += [one.lines[number] for number in sorted(found)]
-        return lines + [line for line, pattern in self._slow if all(map(pattern.search, subjects))]
+            numbers += [one.numbers[place] for place in sorted(found)]
+        slow = [number for number, it in self._slow if all(map(it.search, subjects))]
+        return numbers + slow
 
     def _by_letters(self) -> _Set:
         """Return the same expressions, made when the first letter beyond ASCII comes."""
         if self._letters is None:
             self._letters = _Set(utf8=True)
-            for pattern, line in self._patterns:
-                self._letters.add(pattern, line)
+            for pattern, number in self._patterns:
+                self._letters.add(pattern, number)
             self._letters.set.Compile()
             self._letters.patterns.clear()
         return self._letters

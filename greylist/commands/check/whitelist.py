@@ -12,7 +12,7 @@ from greylist.commands.check.reading import open_up
 from greylist.commands.check.report import Finding
 from greylist.commands.lists import lists
 from greylist.watched_file import File
-from greylist.whitelist.lines import Line, samples
+from greylist.whitelist.lines import samples
 from greylist.whitelist.matcher import Patterns
 from greylist.whitelist.regex import Expressions
 
@@ -163,7 +163,7 @@ def complaints(
         return []
     expressions = Expressions()
     try:
-        expressions.add(pattern, Line(pattern))
+        expressions.add(pattern, 1)
     except ValueError:
         return []
     expressions.compile()

@@ -1,105 +1,201 @@
-"""A server's figures about itself: for ``greylist check``, and for sizes."""
+"""The doctor on a database that several hosts share."""
 
 from __future__ import annotations
 
+import os
+import stat
 import time
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-from greylist.store.valkey.errors import Refused
+from greylist.commands import output
+from greylist.commands.check.census import Census
+from greylist.commands.check.report import Finding
+from greylist.store import StoreError
+from greylist.store.valkey.errors import Refused, Unavailable
+from greylist.store.valkey.inspection import inspect
+from greylist.store.valkey.maintenance import PATIENCE
+from greylist.store.valkey.store import DEADLINE, reach
+from greylist.store.valkey.url import parse
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import Any
+    from greylist.commands.check.account import Account
+    from greylist.commands.check.report import Findings
+    from greylist.settings import Settings
+    from greylist.store.valkey.inspection import Inspected
+    from greylist.store.valkey.url import Address
 
-    from greylist.store.valkey.server import SingleServer
-    from greylist.store.valkey.store import Server
+_GREYLIST_GOES_ON = "Until then, mail is let through without greylisting."
 
-TRIPS = 10
-"""Round trips of which the fastest counts."""
+RIGHTS = (
+    "+mget +get +set +del +eval +evalsha +scan +select +ping +info +time +config|get"
+    " +cluster|slots +asking"
+)
+"""What a user has to be allowed: the last two in a cluster."""
 
+_REMEDIES = {
+    "NOAUTH": "Set database_password_file, or put the password into the URL.",
+    "WRONGPASS": "Set the right user in the URL, and the right password.",
+    "NOPERM": f"ACL SETUSER greylist ~greylist:* {RIGHTS}",
+}
+"""What mends an error of the server, by its first word."""
 
-class Inspected(NamedTuple):
-    """One server.
+_FULL = 0.9
+"""Share of maxmemory from which on it is time to do something."""
 
-    Attributes:
-        info: the fields of INFO; empty if we may not ask.
-        config: the settings that were asked for; empty if we may not ask.
-        trip: seconds that a round trip takes.
-        clock: seconds by which its clock is ahead of ours.
-    """
+_SLOW = 0.02
+"""Seconds of a round trip that are too many: a request needs two or three of DEADLINE."""
 
-    info: dict[str, str]
-    config: dict[str, str]
-    trip: float
-    clock: float
+_ENOUGH = 1000
+"""Keys from which on a server's memory tells how much one takes."""
 
-    def number(self, name: str) -> int:
-        """Return a field that is a number, 0 if it is not there."""
-        text = self.info.get(name, "")
-        return int(text) if text.isdigit() else 0
-
-    @property
-    def software(self) -> str:
-        """The server's name and version."""
-        if "valkey_version" in self.info:
-            return f"Valkey {self.info['valkey_version']}"
-        return f"Redis {self.info.get('redis_version', '?')}"
-
-    @property
-    def memory(self) -> int:
-        """Bytes of memory in use."""
-        return self.number("used_memory")
-
-    @property
-    def file(self) -> int:
-        """Bytes of the append-only file."""
-        return self.number("aof_current_size")
-
-    @property
-    def keys(self) -> int:
-        """Keys in all of its databases, other programs' included."""
-        places = [text for name, text in self.info.items() if name.startswith("db")]
-        counts = [text.partition("keys=")[2].partition(",")[0] for text in places]
-        return sum(int(count) for count in counts if count.isdigit())
+_WRONG_CLOCK = 5
+"""Seconds that two clocks may differ."""
 
 
-def inspect(server: Server, deadline: float) -> list[Inspected]:
-    """Return what each server tells.
+def examine(settings: Settings, account: Account) -> Findings:
+    """Yield what is to say about the database and its servers."""
+    address = parse(settings.database)
+    yield from _secrets(settings, address, account)
+    if address.kind == "sentinel" and len(address.hosts) < 3:
+        text = f"{len(address.hosts)} Sentinels: it takes three to agree when one is away"
+        yield Finding("warning", "database", text, "Name all Sentinels in the URL.")
+    try:
+        server, name = reach(settings)
+    except StoreError as error:
+        yield Finding("error", "database", str(error), "pip install 'greylist[valkey]'")
+        return
+    try:
+        found = inspect(server, time.monotonic() + PATIENCE)
+    except Unavailable as error:
+        code = error.code if isinstance(error, Refused) else ""
+        remedy = _REMEDIES.get(code, "Look for the server, and for what is between.")
+        yield Finding("error", "database", f"{name}: {error}", f"{remedy}\n{_GREYLIST_GOES_ON}")
+        return
+    finally:
+        server.close()
+    for one in found:
+        yield from _server(one)
+    try:
+        census = Census(settings)
+    except StoreError as error:
+        remedy = _REMEDIES["NOPERM"] if "NOPERM" in str(error) else _GREYLIST_GOES_ON
+        yield Finding("error", "database", str(error), remedy)
+        return
+    yield from census.findings()
+    text = f"{name}: {census.number} entries"
+    keys = sum(one.keys for one in found)
+    if keys >= _ENOUGH:
+        each = sum(one.memory - one.number("used_memory_startup") for one in found) // keys
+        text += f", {each} bytes of memory for each key"
+    yield Finding("ok", "database", text)
 
-    Raises:
-        Unavailable: one does not answer.
-    """
-    return [_inspect(one, deadline) for one in server.servers(deadline)]
 
-
-def _inspect(server: SingleServer, deadline: float) -> Inspected:
-    def allowed(*command: bytes) -> Any:
+def _secrets(settings: Settings, address: Address, account: Account) -> Findings:
+    """Yield which files with secrets can be read by everybody, or by nobody."""
+    files = [settings.database_password_file, settings.database_certificate_file]
+    if address.password:
+        files.append(settings.path)
+    for path in filter(None, files):
         try:
-            return server.ask(deadline, *command)
-        except Refused as error:
-            if error.code != "NOPERM":
-                raise
-            return None
+            mode = stat.S_IMODE(os.stat(path).st_mode)
+            with account.acting(), open(path, "rb"):
+                pass
+        except OSError as error:
+            remedy = f"chown root:greylist {path}; chmod 0640 {path}\n{_GREYLIST_GOES_ON}"
+            yield Finding("error", "password", f"{path}: {error.strerror}", remedy)
+            continue
+        if mode & 0o004:
+            text = f"{path} holds a password, and everybody can read it (mode {mode:04o})"
+            remedy = f"chown root:greylist {path}; chmod 0640 {path}"
+            if path == settings.path:
+                remedy = "Put the password into a file of its own: database_password_file."
+            yield Finding("warning", "password", text, remedy)
+        else:
+            yield Finding("ok", "password", f"{path}, mode {mode:04o}")
 
-    lines = (allowed(b"INFO") or b"").decode("utf-8", "replace").splitlines()
-    info = dict(line.split(":", 1) for line in lines if ":" in line)
-    names = (b"save", b"appendfsync", b"maxmemory", b"maxmemory-policy")
-    config: dict[str, str] = {}
-    for name in names:
-        pair = allowed(b"CONFIG", b"GET", name)
-        if pair:
-            config[pair[0].decode()] = pair[1].decode()
-    return Inspected(info, config, *_timed(allowed))
+
+def _server(one: Inspected) -> Findings:
+    if not one.info:
+        text = "we may not ask the server how it is (INFO)"
+        yield Finding("warning", "server", text, "ACL SETUSER greylist +info +config|get +time")
+        return
+    port = one.info.get("tcp_port", "?")
+    yield _version(one, port)
+    yield from _memory(one)
+    yield from _persistence(one)
+    yield from _replication(one)
+    yield from _time(one)
 
 
-def _timed(allowed: Callable[..., Any]) -> tuple[float, float]:
-    """Return the seconds of a round trip, and those that the server's clock is ahead."""
-    best, ahead = 0.0, 0.0
-    for _ in range(TRIPS):
-        began = time.perf_counter()
-        found = allowed(b"TIME")
-        trip = time.perf_counter() - began
-        if found and (not best or trip < best):
-            seconds, micros = map(int, found)
-            best, ahead = trip, seconds + micros / 1e6 - (time.time() - trip / 2)
-    return best, ahead
+def _version(one: Inspected, port: str) -> Finding:
+    version = one.info.get("valkey_version", one.info.get("redis_version", "0"))
+    major = version.partition(".")[0]
+    text = f"{one.software} on port {port}, {one.keys} keys in {output.size(one.memory)}"
+    if int(major) < 6 if major.isdigit() else True:
+        return Finding("warning", "server", f"{text}: too old to be maintained", "Upgrade it.")
+    return Finding("ok", "server", text)
+
+
+def _memory(one: Inspected) -> Findings:
+    most, policy = one.number("maxmemory"), one.info.get("maxmemory_policy", "")
+    if not most:
+        text = "no maxmemory: a flood of new triplets takes all of the machine's memory"
+        yield Finding("warning", "memory", text, "maxmemory 1gb\nmaxmemory-policy volatile-ttl")
+        return
+    text = f"maxmemory {output.size(most)}, {policy}"
+    if policy == "noeviction":
+        text += ": a full server takes no entry, and mail is let through"
+        yield Finding("warning", "memory", text, "maxmemory-policy volatile-ttl")
+    elif not policy.endswith("-ttl"):
+        text += ": a full server drops what has been proven before what only waits"
+        yield Finding("warning", "memory", text, "maxmemory-policy volatile-ttl")
+    elif one.memory > _FULL * most:
+        text += f", of which {output.size(one.memory)} are used"
+        yield Finding("warning", "memory", text, "Make maxmemory larger.")
+    else:
+        yield Finding("ok", "memory", text)
+
+
+def _persistence(one: Inspected) -> Findings:
+    for field in ("aof_last_write_status", "rdb_last_bgsave_status"):
+        if one.info.get(field, "ok") != "ok":
+            text = f"the server could not write its files ({field})"
+            yield Finding("error", "disk", text, "See the server's log; make room on its disk.")
+    if one.number("aof_enabled"):
+        sync = one.config.get("appendfsync", "")
+        yield Finding("ok", "disk", "append-only file" + (f", appendfsync {sync}" if sync else ""))
+    elif one.config.get("save"):
+        yield Finding("ok", "disk", f"snapshots (save {one.config['save']})")
+    elif "save" in one.config:
+        text = "nothing is on the disk: a restart of the server forgets all correspondents"
+        yield Finding("warning", "disk", text, "appendonly yes")
+
+
+def _replication(one: Inspected) -> Findings:
+    if one.info.get("role") == "slave":
+        text = "the server is a replica, and takes no entry"
+        yield Finding("error", "replicas", text, "Name the master, or its Sentinels, in the URL.")
+        return
+    number = one.number("connected_slaves")
+    fields = [one.info.get(f"slave{place}", "") for place in range(number)]
+    lags = [field.rpartition("lag=")[2] for field in fields if "lag=" in field]
+    if number:
+        lag = f", {max(map(int, lags))} s behind at most" if lags else ""
+        yield Finding("ok", "replicas", f"{number}{lag}")
+    else:
+        yield Finding("ok", "replicas", "none: while this server is away, nobody is greylisted")
+
+
+def _time(one: Inspected) -> Findings:
+    if not one.trip:
+        return
+    text = f"{1000 * one.trip:.2f} ms for a round trip"
+    if one.trip > _SLOW:
+        text += f"; a request has {1000 * DEADLINE:.0f} ms for all of its trips"
+        yield Finding("warning", "network", text, "Put the server nearer, or a replica of its own.")
+    else:
+        yield Finding("ok", "network", text)
+    if abs(one.clock) > _WRONG_CLOCK:
+        side = "ahead of" if one.clock > 0 else "behind"
+        text = f"the server's clock is {abs(one.clock):.0f} s {side} ours"
+        yield Finding("warning", "clock", text, "Check the clocks (chronyc tracking).")
