@@ -90,7 +90,7 @@ if TYPE_CHECKING:
     Wording = tuple[Callable[[int], str], Callable[[int], str]]  # of a size, of a time
 
     class Inspection(Protocol):
-        """One look at a database.
+        """One look at a database, which changes nothing.
 
         Attributes:
             readable: whether there is one whose entries can be read; known after ``before``.
@@ -100,6 +100,9 @@ if TYPE_CHECKING:
 
         def before(self) -> Iterator[Fact]:
             """Yield what is to say before entries are read."""
+
+        def unread(self, error: StoreError, /) -> Fact:
+            """Return what it means that they could not be read."""
 
         def after(self, number: int, /) -> Iterator[Fact]:
             """Yield what reading so many entries has shown."""
@@ -134,8 +137,16 @@ if TYPE_CHECKING:
         def acting(self) -> AbstractContextManager[None]:
             """Act as the user as whom the filter uses the store, for a while."""
 
-        def backup(self) -> AbstractContextManager[Iterator[Entry]]:
-            """Yield the entries as of one moment, while requests go on."""
+        def backup(self, recover: bool = True) -> AbstractContextManager[Iterator[Entry]]:
+            """Yield the entries as of one moment, while requests go on, from a copy.
+
+            Args:
+                recover: whether a store that has to be made ready for use first may be; otherwise
+                    nothing is changed.
+
+            Raises:
+                StoreError: they cannot be read.
+            """
 
         def purge(self, now: int) -> Iterator[int]:
             """Delete the stale entries in short batches; yield how many in each."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractContextManager
 
     from greylist.log import Log
     from greylist.settings import Settings
@@ -47,17 +48,27 @@ def maintenance(settings: Settings, log: Log, rules: Rules) -> Maintenance:
     return BerkeleyMaintenance(settings, log, rules)
 
 
-def inspection(path: str, account: str, wording: Wording) -> Inspection:
-    """Return a look at a database of this host's own, for people.
+def inspection(
+    settings: Settings,
+    user: str,
+    acting: Callable[[], AbstractContextManager[None]],
+    wording: Wording,
+) -> Inspection:
+    """Return a look at the database that the settings name, for people.
 
     Args:
-        path: the database.
-        account: the filter's user, who may have to own what is missing.
+        settings: name the database.
+        user: the filter's, who may have to own what is missing.
+        acting: has root be that user for a while, to read what the filter has to read.
         wording: how sizes and times are written.
     """
+    if is_url(settings.database):
+        from greylist.store.valkey.inspection import Inspection as ValkeyInspection
+
+        return ValkeyInspection(settings, acting, wording)
     from greylist.store.berkeley.inspection import Inspection as BerkeleyInspection
 
-    return BerkeleyInspection(path, account, wording)
+    return BerkeleyInspection(settings.database, user, wording)
 
 
 def is_url(database: str) -> bool:

@@ -43,8 +43,8 @@ def postfix(host, program, **changes):
     """Write Postfix's two files, good but for the changes; the filter is this program."""
     if not shutil.which("postconf") and not os.path.exists("/usr/sbin/postconf"):
         pytest.skip("needs Postfix")
-    queue = host.path / "queue"
-    values = GOOD | {"user": _user(), "argv": f"argv={program}", "queue": queue} | changes
+    queue, argv = host.path / "queue", f"argv={program} --config {host.config}"
+    values = GOOD | {"user": user(), "argv": argv, "queue": queue} | changes
     directory = host.path / "postfix"
     directory.mkdir(exist_ok=True)
     (directory / "master.cf").write_text(MASTER.format(**values))
@@ -53,7 +53,7 @@ def postfix(host, program, **changes):
     os.utime(directory / "main.cf", (1_500_000_000, 1_500_000_000))
 
 
-def _user():
+def user():
     """Return whom the filter runs as: the tester, or nobody when that is root."""
     return "nobody" if os.geteuid() == 0 else pwd.getpwuid(os.geteuid()).pw_name
 
@@ -62,9 +62,9 @@ def hand_over(host):
     """Give the database to the filter's user, who can reach it."""
     if os.geteuid() != 0:
         return
-    user = pwd.getpwnam(_user())
+    owner = pwd.getpwnam(user())
     for path in [host.database.parent, *host.database.parent.rglob("*")]:
-        os.chown(path, user.pw_uid, user.pw_gid)
+        os.chown(path, owner.pw_uid, owner.pw_gid)
 
 
 class Spawner:
@@ -81,7 +81,7 @@ class Spawner:
         self._thread.start()
 
     def _run(self):
-        identity = {"user": _user(), "group": _user_group(), "extra_groups": []}
+        identity = {"user": user(), "group": _user_group(), "extra_groups": []}
         while True:
             try:
                 connection, _ = self._socket.accept()
@@ -107,4 +107,4 @@ class Spawner:
 
 
 def _user_group():
-    return pwd.getpwnam(_user()).pw_gid
+    return pwd.getpwnam(user()).pw_gid

@@ -7,12 +7,15 @@ import os
 import subprocess
 
 import pytest
+from settled import write
 
 from .mailhost import NOW
-from .postfix_files import GOOD, Spawner, postfix
+from .postfix_files import GOOD, Spawner, postfix, user
 from .test_command_check import sound  # noqa: F401 - a fixture
 
+USER = user()
 CALL = f"check_policy_service {GOOD['call']}"
+SHORT_CALL = "check_policy_service {unix:private/greylist,default_action=DUNNO,timeout=10s}"
 SHORT = "check_policy_service unix:private/greylist"
 OVER = "smtpd_recipient_restrictions="
 FIRST = "permit_mynetworks, reject_unlisted_recipient, reject_unauth_destination"
@@ -33,6 +36,23 @@ def rewrite(host, main=(), master=None, **changes):
         path = host.path / "postfix" / "master.cf"
         lines = path.read_text().splitlines()
         path.write_text("\n".join([*master, *lines[1:]]) + "\n")
+    settle(host)
+
+
+def settle(host):
+    """Let main.cf be old: Postfix waits for two seconds until a changed file is at rest."""
+    os.utime(host.path / "postfix" / "main.cf", (1_500_000_000, 1_500_000_000))
+
+
+def mend(host, found):
+    """Type what the remedies say: each line that is no sentence; Postfix itself does not run."""
+    for finding in found:
+        lines = [line for line in finding["remedy"].splitlines() if line[-1] not in ".:"]
+        assert lines, finding
+        for line in lines:
+            if not line.startswith("postfix "):
+                subprocess.run(["sh", "-ec", line], check=True, capture_output=True)
+    settle(host)
 
 
 RECIPIENT = "smtpd_recipient_restrictions = "
@@ -136,11 +156,7 @@ def test_each_remedy_mends(sound, name):  # noqa: F811
     rewrite(sound, **changes)
     found = wrong(sound)
     assert len(found) == number, found
-    for finding in found:
-        for line in finding["remedy"].splitlines():
-            if line.startswith("postconf "):
-                subprocess.run(["sh", "-ec", line], check=True, capture_output=True)
-    os.utime(sound.path / "postfix" / "main.cf", (1_500_000_000, 1_500_000_000))
+    mend(sound, found)
     assert wrong(sound) == []
 
 
@@ -194,12 +210,43 @@ def test_nobody_listens(sound):  # noqa: F811
     assert found["remedy"].endswith("reload")
 
 
-def test_another_service_at_which_nobody_listens(sound):  # noqa: F811
-    """Postfix defers all mail for it, wherever it stands."""
-    guard = "reject_unauth_destination, check_policy_service inet:127.0.0.1:1"
-    postfix(sound, sound.program, guard=guard)
+DEAD = "check_policy_service inet:127.0.0.1:1"
+DEAD_PLACES = {
+    "recipients": {"guard": f"reject_unauth_destination, {DEAD}"},
+    "with settings of its own, and a warning": {
+        "guard": "reject_unauth_destination, warn_if_reject check_policy_service "
+        "{ inet:127.0.0.1:1, timeout=5s }"
+    },
+    "a class": {
+        "main": [
+            "smtpd_restriction_classes = spf",
+            f"spf = {DEAD}, reject_unknown_sender_domain",
+            RECIPIENT + f"{FIRST}, spf, {CALL}",
+        ]
+    },
+    "several lists": {
+        "guard": f"reject_unauth_destination, {DEAD}",
+        "main": [f"smtpd_sender_restrictions = {DEAD}", f"smtpd_data_restrictions = {DEAD}"],
+    },
+    "master.cf": {
+        "master": [
+            f"smtp inet n - n - - smtpd -o {{ {OVER} {FIRST}, {DEAD}, {SHORT_CALL} }}",
+            f"submission inet n - n - - smtpd -o {{ {OVER} permit_mynetworks, {DEAD}, reject }}",
+        ]
+    },
+}
+
+
+@pytest.mark.parametrize("place", DEAD_PLACES)
+def test_another_service_at_which_nobody_listens(sound, place):  # noqa: F811
+    """Postfix defers all mail for it, wherever it stands; it can be taken out."""
+    rewrite(sound, **DEAD_PLACES[place])
     [found] = wrong(sound)
     assert (found["level"], "inet:127.0.0.1:1" in found["text"]) == ("error", True)
+    mend(sound, [found])
+    assert wrong(sound) == []
+    main = (sound.path / "postfix" / "main.cf").read_text()
+    assert ("reject_unknown_sender_domain" in main) == (place == "a class")
 
 
 def test_a_filter_that_hangs_up(sound):  # noqa: F811
@@ -216,23 +263,138 @@ def test_a_filter_that_hangs_up(sound):  # noqa: F811
     assert "hangs up without an answer" in found["text"]
 
 
-def test_a_service_that_stands_twice(sound):  # noqa: F811
-    """The last line counts, and one that does not count is said."""
+@pytest.mark.parametrize("times", [2, 3])
+def test_a_service_that_stands_twice(sound, times):  # noqa: F811
+    """The last line counts, and is the one that stays."""
     path = sound.path / "postfix" / "master.cf"
-    path.write_text(path.read_text() + path.read_text().splitlines()[1] + "\n")
+    line = path.read_text().splitlines()[1]
+    others = [line.replace("greylist --", f"greylist --delay {n}m --") for n in range(1, times)]
+    path.write_text("\n".join([path.read_text().splitlines()[0], *others, line]) + "\n")
     [found] = wrong(sound)
-    assert "stands twice in master.cf" in found["text"]
+    assert f"stands {'twice' if times == 2 else '3 times'} in master.cf" in found["text"]
+    mend(sound, [found])
+    assert wrong(sound) == []
+    assert path.read_text().count("\ngreylist ") == 1
+    assert "--delay" not in path.read_text()
 
 
-@pytest.mark.parametrize("form", ["argv", "file"])
+@pytest.mark.parametrize("form", ["--log stderr", "--log=stderr", "file"])
 def test_a_log_on_the_policy_socket(sound, form):  # noqa: F811
     """Standard error is the policy socket, so nothing is logged."""
-    if form == "argv":
-        postfix(sound, sound.program, argv=f"argv={sound.program} --log stderr")
+    if form == "file":
+        sound.configure("log = stderr", "delay = 7m")
     else:
-        sound.configure("log = stderr")
+        argv = f"argv={sound.program} {form} --config {sound.config} -v"
+        rewrite(sound, argv=argv)
     [found] = wrong(sound)
     assert (found["level"], "nothing is logged" in found["text"]) == ("error", True)
+    mend(sound, [found])
+    assert wrong(sound) == []
+    if form == "file":
+        assert "delay = 7m" in sound.config.read_text()
+
+
+def test_settings_in_argv_that_commands_do_not_see(sound):  # noqa: F811
+    """They are moved into the file that commands read, in the place of what stands there."""
+    other = sound.path / "other"
+    other.write_text("# nobody\n")
+    database = sound.database.parent / "other.db"
+    options = f"--database {database} --whitelist={other}"
+    rewrite(sound, argv=f"argv={sound.program} --config {sound.config} {options} --delay 9m")
+    found = wrong(sound)
+    assert ["master.cf, where commands do not see it" in f["text"] for f in found] == [True, True]
+    mend(sound, found)
+    assert wrong(sound) == []
+    assert sound.settings.database == str(database)
+    assert sound.settings.whitelist == str(other)
+    assert "--delay 9m" in (sound.path / "postfix" / "master.cf").read_text()
+
+
+def test_settings_in_argv_of_one_of_two(sound):  # noqa: F811
+    """A file that another filter reads too is left to that one."""
+    before = sound.config.read_text()
+    database = sound.database.parent / "other.db"
+    master = f"second unix - n n - 0 spawn user={USER} argv={sound.program}"
+    rewrite(sound, main=["second_time_limit = 1h"])
+    path = sound.path / "postfix" / "master.cf"
+    with path.open("a") as file:
+        file.write(f"{master} --config {sound.config} --database {database}\n")
+    (sound.path / "queue" / "private" / "second").symlink_to("greylist")
+    found = wrong(sound)
+    assert [f["text"][:18] for f in found] == ["second has --datab"]
+    mend(sound, found)
+    assert wrong(sound) == []
+    assert sound.config.read_text() == before
+    assert f"database = {database}" in (sound.path / "greylist.cf.second").read_text()
+
+
+def test_each_filter_is_looked_at(sound):  # noqa: F811
+    """Several services have their own settings, lists, users and databases."""
+    other = sound.path / "other.cf"
+    database = sound.path / "nowhere" / "other.db"
+    write(other, f"database = {database}\nwhitelist = {sound.path}/no\nmode = off\ndelay = x\n")
+    rewrite(sound, main=["second_time_limit = 7"])
+    path = sound.path / "postfix" / "master.cf"
+    with path.open("a") as file:
+        file.write(f"second unix - n n - 0 spawn user={USER}\n argv={sound.program} -v\n")
+        file.write(f" --config {other}\n")
+    (sound.path / "queue" / "private" / "second").symlink_to("greylist")
+    found = [f["text"] for f in wrong(sound)]
+    for words in (
+        f"{other}:4: delay",
+        "second: mode = off",
+        f"{sound.path}/nowhere does not exist",
+        "second: spawn(8) kills a filter after 7",
+    ):
+        assert sum(words in text for text in found) == 1, (words, found)
+    shown = sound.run("check", "--postfix", sound.path / "postfix", code=1).stdout
+    assert f"{sound.database}: 1 entries" in shown
+    assert f"greylist --config {other} ..." in shown
+
+
+def test_the_file_that_the_filter_reads(sound):  # noqa: F811
+    """Who looks at another file than the filter's hears of it, and can have the filter read it."""
+    rewrite(sound, argv=f"argv={sound.program}")
+    found = wrong(sound)
+    assert [f["level"] for f in found] == ["warning"]
+    assert "/etc/postfix/greylist.cf (its default)" in found[0]["text"]
+    mend(sound, [f | {"remedy": f["remedy"].partition("\n")[2]} for f in found])
+    assert wrong(sound) == []
+
+
+def test_changes_of_one_service_do_not_undo_each_other(sound):  # noqa: F811
+    """Each command has the changes of those before it."""
+    argv = f"argv={sound.program} --log stderr --config {sound.config} --database /no/x.db"
+    rewrite(sound, argv=argv, user="root")
+    sound.configure(f"database = {sound.database}")
+    found = [f for f in wrong(sound) if "postconf" in f["remedy"]]
+    assert len(found) == 3
+    mend(sound, found)
+    master = (sound.path / "postfix" / "master.cf").read_text()
+    assert "user=root" not in master
+    assert "--log" not in master
+    assert "--database" not in master
+
+
+@pytest.mark.parametrize("user", ["root", "", "postfix"])
+def test_a_user_as_whom_nothing_is_run(sound, user):  # noqa: F811
+    """The remedy names the owner of the database's directory."""
+    rewrite(sound, user=user)
+    found = wrong(sound)
+    mend(sound, found)
+    assert wrong(sound) == []
+
+
+def test_a_program_that_is_not_there(sound, monkeypatch):  # noqa: F811
+    """The remedy names the one that is there, with the same options; so it does without a line."""
+    monkeypatch.setenv("PATH", os.path.dirname(sound.program) + ":" + os.environ["PATH"])
+    rewrite(sound, argv=f"argv=/no/greylist --config {sound.config}")
+    found = wrong(sound)
+    mend(sound, found)
+    assert wrong(sound) == []
+    rewrite(sound, argv="argv=/bin/cat")
+    mend(sound, [f for f in wrong(sound) if "no service spawns" in f["text"]])
+    assert wrong(sound) == []
 
 
 @pytest.mark.root

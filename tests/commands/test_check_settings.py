@@ -75,7 +75,7 @@ def test_a_mode_is_said(host, program, mode, words):
     host.configure(f"mode = {mode}")
     assert [words in text for _, text, _ in settings(host)] == [True]
     host.configure()
-    postfix(host, program, argv=f"argv={program} --mode {mode}")
+    postfix(host, program, argv=f"argv={program} --config {host.config} --mode {mode}")
     assert [words in text for _, text, _ in settings(host)] == [True]
 
 

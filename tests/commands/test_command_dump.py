@@ -10,7 +10,6 @@ import os
 import signal
 import subprocess
 import time
-from types import SimpleNamespace
 
 import pytest
 from berkeley import open_store
@@ -228,7 +227,7 @@ def test_a_walk_in_batches_sees_what_stays_once(host):
 def test_no_room_for_the_copy(host, monkeypatch):
     """A dump that would fill the disk is refused before it begins."""
     host.put(ODD)
-    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=4096))
+    monkeypatch.setattr("greylist.store.berkeley.backup.has_room", lambda _: False)
     assert "no room for a copy" in host.run("dump", code=3).stderr
 
 

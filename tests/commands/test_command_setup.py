@@ -15,7 +15,7 @@ from readable import as_root
 from greylist.commands.setup.postfix import CALL
 from greylist.commands.setup.restriction import FRESH, CannotTell, inserted
 
-from .postfix_files import _user
+from .postfix_files import user
 
 RELAY = ["permit_mynetworks", "permit_sasl_authenticated", "defer_unauth_destination"]
 MASTER = "smtp inet n - y - - smtpd\nsubmission inet n - y - - smtpd\n"
@@ -101,7 +101,7 @@ def mx(host, program, monkeypatch):
         done = subprocess.run(
             [
                 program, "--config", host.config, "--database", host.database,
-                "--whitelist", host.whitelist, "setup", "--user", _user(),
+                "--whitelist", host.whitelist, "setup", "--user", user(),
                 "--postfix", etc, "--units", host.path, *arguments,
             ],
             capture_output=True, text=True, check=False, timeout=60, umask=0o022,
@@ -210,7 +210,7 @@ def test_serve(mx):
     )
     told = mx.setup("--serve", code=None)
     assert f"greylist serve --listen unix:{mx.host.path}/queue/private/greylist" in told
-    assert f"User={_user()}" in (mx.host.path / "greylist.service").read_text()
+    assert f"User={user()}" in (mx.host.path / "greylist.service").read_text()
     assert f"ListenStream={mx.host.path}/queue" in (mx.host.path / "greylist.socket").read_text()
     # Nobody listens: Postfix is not told to ask.
     assert value(mx, "smtpd_recipient_restrictions") == ""

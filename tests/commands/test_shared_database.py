@@ -11,7 +11,7 @@ import pytest
 from valkey_server import ValkeyServer
 
 from greylist.commands.check.account import owner
-from greylist.commands.check.shared import examine
+from greylist.commands.check.database import examine
 from greylist.commands.session import opened
 
 from .mailhost import Host
@@ -47,7 +47,7 @@ def shared(server, tmp_path):
 def findings(host):
     return [
         (level, subject, text)
-        for level, subject, text, _ in examine(host.settings, owner(host.settings))
+        for level, subject, text, _ in examine(host.settings, "greylist", owner(host.settings))
     ]
 
 

@@ -15,9 +15,9 @@ from conftest import SCRIPT, request
 from postfix_harness import free_port
 from valkey_server import PROGRAM, ValkeyCluster, ValkeyServer
 
-from greylist.commands.check.shared import RIGHTS
 from greylist.store.valkey.cluster import Node, slot_of
 from greylist.store.valkey.errors import Unavailable
+from greylist.store.valkey.inspection import RIGHTS
 from tests.shared.house import DEFERRED, DUNNO, SharedHouse, logged
 
 DOCS = Path(__file__).parents[2] / "docs" / "several-mail-exchangers.md"

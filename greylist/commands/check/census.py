@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from greylist.commands import output
 from greylist.commands.check.report import Finding
 from greylist.commands.entry import entry_of
-from greylist.commands.session import opened, walk
+from greylist.commands.session import kept
 from greylist.triplet import Triplet
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ class Census:
     """
 
     def __init__(self, settings: Settings) -> None:
-        """Read them.
+        """Read them, and change nothing.
 
         Raises:
             StoreError: they cannot be.
@@ -32,8 +32,8 @@ class Census:
         now = int(time.time())
         self.number = self._future = 0
         self._broken: list[bytes] = []
-        with opened(settings) as store:
-            for key, value in output.progress(walk(store), "Reading"):
+        with kept(settings).backup(recover=False) as stored:
+            for key, value in output.progress(stored, "Reading"):
                 self.number += entry_of(key, value, settings, now) is not None
                 if key.startswith(b"/"):
                     continue

@@ -4,28 +4,30 @@ from __future__ import annotations
 
 import subprocess
 from contextlib import nullcontext
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import click
 
 from greylist.commands import output
 from greylist.commands.check import settings as settings_check
-from greylist.commands.check.account import named, owner
+from greylist.commands.check.account import owner
 from greylist.commands.check.database import examine as examine_database
 from greylist.commands.check.postfix import examine as examine_postfix
 from greylist.commands.check.postfix import find, misowned
-from greylist.commands.check.shared import examine as examine_shared
-from greylist.commands.check.spawned import called, compare
+from greylist.commands.check.spawned import compare, filters, to_look_at
 from greylist.commands.check.whitelist import examine as examine_whitelist
-from greylist.commands.invocation import Invocation
 from greylist.settings import Settings
 from greylist.store.opening import is_url
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from contextlib import AbstractContextManager
 
-    from greylist.commands.check.postconf import Postfix, Service
+    from greylist.commands.check.account import Account
+    from greylist.commands.check.postconf import Postfix
     from greylist.commands.check.report import Finding, Findings
+    from greylist.commands.check.spawned import Filter
+    from greylist.commands.invocation import Invocation
 
 
 @click.command("check", short_help="Look for what is wrong, and say what mends it.")
@@ -55,44 +57,72 @@ def command(obj: Invocation, /, postfix: str | None, as_json: bool) -> None:
 
 
 def examine(asked: Invocation, directory: str | None) -> Findings:
-    """Yield all findings."""
+    """Yield all findings, each once: several filters may share a file."""
     postfix = find(directory)
-    services = list(_spawning(postfix))
-    settings = Settings()
-    spawned, account = Invocation("", {}), None
-    if postfix and services:
-        service = services[-1]
-        try:
-            spawned = called(service, postfix.value("export_environment"))
-            account = named(service.user)
-        except (click.UsageError, KeyError):
-            pass  # what is wrong with master.cf is said below
-    given = Invocation(asked.config or spawned.config, {**spawned.options, **asked.options})
-    yield from settings_check.read(given, settings, account.acting() if account else nullcontext())
-    yield from settings_check.apply(given, settings)
-    yield from settings_check.meaning(settings)
-    if services:
-        yield from compare(services[-1].name, asked, spawned)
-    account = account or owner(settings)
-    yield from examine_whitelist(settings, account)
-    if is_url(settings.database):
-        yield from examine_shared(settings, account)
-    else:
-        user = services[-1].user.partition(":")[0] if services else ""
-        # Otherwise it is another's directory, which master.cf's finding mends: one remedy a fault.
-        if not services or not misowned(user, settings):
-            yield from examine_database(settings, user or "greylist")
-    yield from examine_postfix(settings, directory)
+    found = _filters(postfix)
+    settings = found[0].settings if found else Settings()
+    seen = set()
+    parts = (
+        _each(asked, settings, found),
+        examine_postfix(postfix, found, settings),
+        # Last: its commands make the changes of master.cf, too, that were found before.
+        compare(found, asked, postfix) if postfix else (),
+    )
+    for finding in chain.from_iterable(parts):
+        if finding not in seen:
+            seen.add(finding)
+            yield finding
 
 
-def _spawning(postfix: Postfix | None) -> Iterator[Service]:
+def _filters(postfix: Postfix | None) -> list[Filter]:
+    """Return the filters that master.cf starts."""
+    if postfix is None:
+        return []
     try:
-        services = postfix.services() if postfix else []
-        if postfix:
-            postfix.load(services)
+        services = postfix.services()
+        postfix.load(services)
     except (OSError, subprocess.TimeoutExpired):
-        return  # as examine_postfix says
-    yield from services
+        return []  # as examine_postfix says
+    return filters(postfix, services)
+
+
+def _each(asked: Invocation, settings: Settings, found: list[Filter]) -> Findings:
+    """Yield the findings about each filter's settings, lists and database.
+
+    Args:
+        asked: how this command was called.
+        settings: to be read if there is no filter.
+        found: the filters.
+    """
+    if not found:
+        yield from _settings(asked, settings, nullcontext())
+        yield from _files(settings, owner(settings), "")
+        return
+    for one in found:
+        acting = one.account.acting() if one.account else nullcontext()
+        given = to_look_at(one, found, asked)
+        title = one.name if len(found) > 1 else ""
+        yield from _settings(given, one.settings, acting, title)
+    for one in found:
+        yield from _files(one.settings, one.account or owner(one.settings), one.service.user)
+
+
+def _settings(
+    given: Invocation, settings: Settings, acting: AbstractContextManager[None], title: str = ""
+) -> Findings:
+    """Read settings; yield what is to say about them."""
+    yield from settings_check.read(given, settings, acting)
+    for finding in (*settings_check.apply(given, settings), *settings_check.meaning(settings)):
+        yield finding._replace(text=f"{title}: {finding.text}") if title else finding
+
+
+def _files(settings: Settings, account: Account, user: str) -> Findings:
+    """Yield the findings about the lists and the database that settings name."""
+    yield from examine_whitelist(settings, account)
+    user = user.partition(":")[0]
+    # Otherwise it is another's directory, which master.cf's finding mends: one remedy a fault.
+    if is_url(settings.database) or not misowned(user, settings):
+        yield from examine_database(settings, user or "greylist", account)
 
 
 def show(findings: list[Finding]) -> None:

@@ -1,4 +1,4 @@
-"""The doctor on a database of this host's own: what its store finds, and each entry."""
+"""The doctor on the database: what its store finds, and each entry."""
 
 from __future__ import annotations
 
@@ -12,26 +12,21 @@ from greylist.store import StoreError
 from greylist.store.opening import inspection
 
 if TYPE_CHECKING:
+    from greylist.commands.check.account import Account
     from greylist.commands.check.report import Findings
     from greylist.settings import Settings
 
 
-def examine(settings: Settings, user: str) -> Findings:
-    """Yield what is to say about the database, as the directory's owner sees it.
+def examine(settings: Settings, user: str, account: Account) -> Findings:
+    """Yield what is to say about the database, as the filter's user sees it. Nothing is changed.
 
     Args:
         settings: name it.
         user: as whom the filter runs; it may own what has to be made.
+        account: the same, as whom the files with passwords are read.
     """
-    database = kept(settings)
-    with database.acting():
-        try:
-            database.exists()
-        except StoreError as error:
-            text, _, remedy = str(error).partition("; mend it: ")
-            yield Finding("error", "directory", text, remedy or "Run this as root.")
-            return
-        look = inspection(settings.database, user, (output.size, output.local_time))
+    look = inspection(settings, user, account.acting, (output.size, output.local_time))
+    with kept(settings).acting():
         for fact in look.before():
             yield Finding(*fact)
         if not look.readable:
@@ -39,7 +34,7 @@ def examine(settings: Settings, user: str) -> Findings:
         try:
             census = Census(settings)
         except StoreError as error:
-            yield Finding("error", "database", str(error), "See the mail log for what came before.")
+            yield Finding(*look.unread(error))
             return
         yield from census.findings()
         for fact in look.after(census.number):

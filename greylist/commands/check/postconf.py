@@ -9,7 +9,7 @@ import subprocess
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 RECIPIENT = "smtpd_recipient_restrictions"
 RELAY = "smtpd_relay_restrictions"
@@ -50,7 +50,9 @@ class Service(NamedTuple):
     name: str
     type: str
     private: str
+    unprivileged: str
     chroot: str
+    wakeup: str
     processes: str
     command: str
     arguments: tuple[str, ...]
@@ -71,6 +73,13 @@ class Service(NamedTuple):
         words = self.arguments
         start = next((n for n, a in enumerate(words) if a.startswith("argv=")), None)
         return () if start is None else (words[start][5:], *words[start + 1 :])
+
+    @property
+    def line(self) -> str:
+        """The line itself."""
+        fields = (self.name, self.type, self.private, self.unprivileged, self.chroot, self.wakeup)
+        words = map(braced, self.arguments)
+        return " ".join((*fields, self.processes, self.command, *words))
 
     @property
     def program(self) -> str:
@@ -202,18 +211,45 @@ class View:
 class Postfix:
     """What postconf(1) says of a configuration."""
 
-    def __init__(self, program: str, directory: str | None) -> None:
+    def __init__(self, program: str, directory: str | None, *, keep: bool = False) -> None:
+        """Ask nothing yet.
+
+        Args:
+            program: postconf(1).
+            directory: where main.cf is; None for where postconf(1) looks.
+            keep: whether what was asked once is not asked again: its answer takes a while.
+        """
         self._command = [program, *(["-c", directory] if directory else [])]
         self.directory = directory
         self._values: dict[str, str] = {}
+        self._changed: dict[str, list[str]] = {}
+        self._answers: dict[tuple[str, ...], str] | None = {} if keep else None
 
     def shell(self, program: str, *arguments: str) -> str:
         """Return a command on this Postfix, to be typed."""
         words = [program, *(["-c", self.directory] if self.directory else []), *arguments]
         return shlex.join(words)
 
+    def change(self, service: Service, edit: Callable[[list[str]], list[str]]) -> str:
+        """Return the command that changes a service's arguments in master.cf, to be typed.
+
+        It makes the changes that were asked for before, too: one must not undo another.
+        """
+        words = self._changed[service.title] = edit(
+            self._changed.get(service.title, list(service.arguments))
+        )
+        command = " ".join((service.command, *map(braced, words)))
+        return self.shell("postconf", "-F", f"{service.title}/command={command}")
+
     def ask(self, *arguments: str) -> str:
         """Return what postconf prints; OSError with its complaint if there is one."""
+        if self._answers is None:
+            return self._ask(arguments)
+        if arguments not in self._answers:
+            self._answers[arguments] = self._ask(arguments)
+        return self._answers[arguments]
+
+    def _ask(self, arguments: tuple[str, ...]) -> str:
         result = subprocess.run(
             [*self._command, *arguments],
             capture_output=True,
@@ -239,7 +275,7 @@ class Postfix:
         return self._values.get(name, "")
 
     def load(self, services: Iterable[Service]) -> None:
-        """Ask for all values at once: postconf(1) is slow to start."""
+        """Ask for the values that main.cf has."""
         self._values = self._ask_for((), *_PARAMETERS, *(f"{s.name}_time_limit" for s in services))
 
     def view(self, overrides: tuple[str, ...] = ()) -> View:
@@ -253,8 +289,11 @@ class Postfix:
 
     def _ask_for(self, overrides: tuple[str, ...], *names: str) -> dict[str, str]:
         options = [word for override in overrides for word in ("-o", override)]
-        pairs = (line.partition("=") for line in self.ask("-x", *options, *names).splitlines())
-        found = {name.strip(): value.strip() for name, _, value in pairs}
+        # All at once, and once: postconf(1) is slow to start.
+        found = _pairs(self.ask("-x", *options))
+        missing = [name for name in names if name not in found]
+        if missing:
+            found |= _pairs(self.ask("-x", *options, *missing))
         return {name: found.get(name, "") for name in names}
 
 
@@ -263,8 +302,19 @@ def _service(line: str) -> Service:
     fields = line.split(maxsplit=8)
     rest = fields[8] if len(fields) > 8 else ""
     arguments = tuple(braced or plain for braced, plain in _ARGUMENT.findall(rest))
-    name, kind, private, _, chroot, _, processes, command = fields[:8]
-    return Service(name, kind, private, chroot, processes, command, arguments)
+    name, kind, private, unprivileged, chroot, wakeup, processes, command = fields[:8]
+    return Service(name, kind, private, unprivileged, chroot, wakeup, processes, command, arguments)
+
+
+def _pairs(text: str) -> dict[str, str]:
+    """Return the parameters that postconf(1) prints."""
+    pairs = (line.partition("=") for line in text.splitlines())
+    return {name.strip(): value.strip() for name, _, value in pairs}
+
+
+def braced(word: str) -> str:
+    """Return an argument as it stands in master.cf."""
+    return f"{{ {word} }}" if not word or word.startswith("{") or " " in word else word
 
 
 def restrictions(value: str) -> list[str]:

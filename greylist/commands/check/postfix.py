@@ -9,19 +9,22 @@ from __future__ import annotations
 import grp
 import os
 import pwd
+import shlex
 import shutil
 import subprocess
 from typing import TYPE_CHECKING, Any
 
 from greylist.commands.check import recipients, smtpd
-from greylist.commands.check.postconf import Postfix
+from greylist.commands.check.postconf import Postfix, braced
 from greylist.commands.check.report import Finding
-from greylist.settings import SettingsError, parse_time
+from greylist.commands.check.spawned import set_in_file, with_program, with_user, without_option
+from greylist.settings import DEFAULT_PATH, SettingsError, parse_time
 from greylist.system import is_system
 
 if TYPE_CHECKING:
     from greylist.commands.check.postconf import Service
     from greylist.commands.check.report import Findings
+    from greylist.commands.check.spawned import Filter
     from greylist.settings import Settings
 
 TIME_LIMIT = 3600
@@ -31,54 +34,81 @@ TIME_LIMIT = 3600
 def find(directory: str | None) -> Postfix | None:
     """Return the Postfix of this host; None if there is none."""
     program = shutil.which("postconf") or shutil.which("postconf", path="/usr/sbin")
-    return Postfix(program, directory) if program else None
+    return Postfix(program, directory, keep=True) if program else None
 
 
-def examine(settings: Settings, directory: str | None) -> Findings:
-    """Yield what is to say about Postfix's configuration."""
-    postfix = find(directory)
+def examine(postfix: Postfix | None, filters: list[Filter], settings: Settings) -> Findings:
+    """Yield what is to say about Postfix's configuration.
+
+    Args:
+        postfix: None if there is none.
+        filters: that it starts, their settings read.
+        settings: those of a server, if it starts none.
+    """
     if not postfix:
         yield Finding("ok", "postfix", "not looked at: there is no postconf here")
         return
     try:
         lines = postfix.lines()
-        services = postfix.services()
-        postfix.load(services)
-        yield from _services(lines, services, postfix, settings)
-        yield from smtpd.examine(postfix, lines, services, settings)
-        yield from recipients.examine(postfix, settings)
+        postfix.load([one.service for one in filters])
+        yield from _services(lines, filters, postfix, settings)
+        yield from smtpd.examine(postfix, lines, filters, settings)
+        for one in [one.settings for one in filters] or [settings]:
+            yield from recipients.examine(postfix, one)
     except (OSError, subprocess.TimeoutExpired) as error:
         text = f"postconf: {error}"
         yield Finding("warning", "postfix", text, "Mend that first; the rest was not looked at.")
 
 
 def _services(
-    lines: list[Service], services: list[Service], postfix: Postfix, settings: Settings
+    lines: list[Service], filters: list[Filter], postfix: Postfix, settings: Settings
 ) -> Findings:
-    if not services and not settings.listen:
-        remedy = "See master.cf.example, or append:\n" + _service_lines(settings)
+    if not filters and not settings.listen:
+        remedy = postfix.shell("postconf", "-M", f"greylist/unix={_service_line(settings)}")
         yield Finding("error", "master.cf", "no service spawns greylist", remedy)
-    for service in services:
-        if sum(line.title == service.title for line in lines) > 1:
-            text = f"{service.name} stands twice in master.cf: Postfix takes the last one"
-            yield Finding("warning", "master.cf", text, "Delete the others, then: postfix reload")
-        yield from _master(service, postfix, settings)
-    if services and settings.log == "stderr":
-        text = "log = stderr: under spawn(8) that is the policy socket, so nothing is logged"
-        where = settings.path or "the settings"
-        remedy = f"Write log = syslog into {where}, and take --log out of argv in master.cf."
-        yield Finding("error", "settings", text, remedy)
+    for one in filters:
+        service = one.service
+        same = [line for line in lines if line.title == service.title]
+        if len(same) > 1:
+            times = "twice" if len(same) == 2 else f"{len(same)} times"
+            text = f"{service.name} stands {times} in master.cf: Postfix takes the last one"
+            yield Finding("warning", "master.cf", text, _once(service, postfix))
+        yield from _master(one, postfix)
+        if one.settings.log == "stderr":
+            yield _mute(one, postfix)
 
 
-def _service_lines(settings: Settings) -> str:
+def _once(service: Service, postfix: Postfix) -> str:
+    """Return the commands that leave one line of a service."""
+    remove = postfix.shell("postconf", "-MX", service.title)
+    return f"{remove}\n{postfix.shell('postconf', '-M', f'{service.title}={service.line}')}"
+
+
+def _mute(one: Filter, postfix: Postfix) -> Finding:
+    """Return that a filter's log goes nowhere."""
+    text = f"{one.name}: log = stderr: under spawn(8) that is the policy socket, so nothing is"
+    if "log" in one.spawned.options:
+        remedy = postfix.change(one.service, lambda words: without_option(words, "log"))
+    else:
+        remedy = "\n".join(set_in_file(one.path, "log", "", exists=True))
+    return Finding("error", "settings", f"{text} logged", remedy)
+
+
+def _service_line(settings: Settings) -> str:
+    words = [f"user={_user(settings)}", f"argv={_program()}"]
+    if settings.path not in {"", DEFAULT_PATH}:
+        words += ["--config", settings.path]
+    return f"greylist unix - n n - 0 spawn {' '.join(map(braced, words))}"
+
+
+def _user(settings: Settings) -> str:
+    """Return as whom a filter should run: the owner of the database's directory, if not root."""
     owner = _owner(settings)
-    user = owner if owner not in {"", "root"} else "greylist"
-    return f"greylist unix - n n - 0 spawn\n  user={user} {_argv()}"
+    return owner if owner not in {"", "root", "postfix"} else "greylist"
 
 
-def _argv() -> str:
-    program = shutil.which("greylist") or "/usr/local/bin/greylist"
-    return f"{{ argv={program} }}" if " " in program else f"argv={program}"
+def _program() -> str:
+    return shutil.which("greylist") or "/usr/local/bin/greylist"
 
 
 def misowned(user: str, settings: Settings) -> bool:
@@ -97,16 +127,17 @@ def _owner(settings: Settings) -> str:
         return ""
 
 
-def _master(service: Service, postfix: Postfix, settings: Settings) -> Findings:
+def _master(one: Filter, postfix: Postfix) -> Findings:
     """Yield what is wrong with the service itself."""
-    found = [*_process(service, postfix, settings), *_limits(service, postfix)]
+    found = [*_process(one, postfix), *_limits(one.service, postfix)]
     if found:
         yield from found
     else:
-        yield Finding("ok", "master.cf", f"{service.name} spawns {service.program}")
+        yield Finding("ok", "master.cf", f"{one.name} spawns {one.service.program}")
 
 
-def _process(service: Service, postfix: Postfix, settings: Settings) -> Findings:
+def _process(one: Filter, postfix: Postfix) -> Findings:
+    service, settings = one.service, one.settings
     name, owner = service.name, _owner(settings)
     user, _, group = service.user.partition(":")
     if service.chroot == "y":
@@ -116,7 +147,7 @@ def _process(service: Service, postfix: Postfix, settings: Settings) -> Findings
         )
     if user in {"", "root", "postfix"}:
         text = f"{name}: spawn(8) refuses to run it as {user or 'nobody in particular'}"
-        yield Finding("error", "master.cf", text, "Write user=greylist, or whom you like.")
+        yield Finding("error", "master.cf", text, _as_user(service, _user(settings), postfix))
         return
     try:
         entry = pwd.getpwnam(user)
@@ -133,10 +164,21 @@ def _process(service: Service, postfix: Postfix, settings: Settings) -> Findings
     if complaint:
         text = f"{name}: {user} cannot run {service.program}: {complaint}"
         place = os.path.dirname(os.path.dirname(os.path.realpath(service.program)))
-        remedy = f"Write {_argv()}"
         if os.path.exists(os.path.join(place, "pyvenv.cfg")):  # never for / or /usr
-            remedy += f", or: chmod -R go+rX {place}"
+            remedy = f"chmod -R go+rX {shlex.quote(place)}"
+        else:
+            remedy = postfix.change(service, lambda words: with_program(words, _program()))
         yield Finding("error", "master.cf", text, remedy)
+
+
+def _as_user(service: Service, user: str, postfix: Postfix) -> str:
+    """Return the commands that have a service run as this user."""
+    command = postfix.change(service, lambda words: with_user(words, user))
+    try:
+        pwd.getpwnam(user)
+    except KeyError:
+        return f"useradd --system --no-create-home {user}\n{command}"
+    return command
 
 
 def _complaint(service: Service, uid: int, gid: int) -> str:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from greylist.commands.check.postconf import Postfix, Service, Step
     from greylist.commands.check.report import Findings
+    from greylist.commands.check.spawned import Filter
     from greylist.settings import Settings
 
 _CALL = "check_policy_service"
@@ -34,25 +35,29 @@ class Host:
 
     Attributes:
         postfix: the configuration.
-        settings: greylist's.
-        services: those that spawn a greylist.
+        filters: those that master.cf starts.
     """
 
     def __init__(
-        self, postfix: Postfix, lines: list[Service], services: list[Service], settings: Settings
+        self, postfix: Postfix, lines: list[Service], filters: list[Filter], settings: Settings
     ) -> None:
         self.postfix = postfix
-        self.settings = settings
-        self.services = services
+        self.filters = filters
+        self._settings = settings
         self._lines = lines
         self.queue = postfix.value("queue_directory")
 
+    def settings(self, endpoint: str) -> Settings:
+        """Return the settings of who is asked at an endpoint of ours."""
+        theirs = (one.settings for one in self.filters if one.service.is_at(endpoint))
+        return next(theirs, self._settings)
+
     def is_ours(self, endpoint: str) -> bool:
         """Return whether an endpoint is a greylist's: one in master.cf, or a server's."""
-        if any(service.is_at(endpoint) for service in self.services):
+        if any(one.service.is_at(endpoint) for one in self.filters):
             return True
         kind, _, place = endpoint.partition(":")
-        for address in self.settings.listen:
+        for address in self._settings.listen:
             theirs, _, there = address.partition(":")
             if theirs == {"local": "unix"}.get(kind, kind) and there.endswith(place):
                 return True
@@ -65,22 +70,29 @@ class Host:
     @property
     def endpoint(self) -> str:
         """How main.cf should refer to us."""
-        if self.services:
-            return self.services[0].endpoint
-        return next(iter(self.settings.listen), "unix:private/greylist")
+        if self.filters:
+            return self.filters[0].service.endpoint
+        return next(iter(self._settings.listen), "unix:private/greylist")
 
-    @property
-    def call(self) -> str:
-        """The best way to ask us."""
-        timeout = max(10, self.settings.lock_timeout + 5)
-        return f"{{ {self.endpoint}, default_action=DUNNO, timeout={timeout}s }}"
+    def call(self, endpoint: str = "") -> str:
+        """Return the best way to ask us, at this endpoint of ours or at the first one."""
+        endpoint = endpoint or self.endpoint
+        timeout = max(10, self.settings(endpoint).lock_timeout + 5)
+        return f"{{ {endpoint}, default_action=DUNNO, timeout={timeout}s }}"
 
 
 def examine(
-    postfix: Postfix, lines: list[Service], services: list[Service], settings: Settings
+    postfix: Postfix, lines: list[Service], filters: list[Filter], settings: Settings
 ) -> Findings:
-    """Yield what is to say about who asks, and who answers."""
-    host = Host(postfix, lines, services, settings)
+    """Yield what is to say about who asks, and who answers.
+
+    Args:
+        postfix: the configuration.
+        lines: of master.cf.
+        filters: that it starts, their settings read.
+        settings: of a server, or else of the first filter.
+    """
+    host = Host(postfix, lines, filters, settings)
     every = [line for line in lines if line.command == "smtpd"]
     strangers = [line for line in every if line.is_for_strangers]
     outside = [line for line in strangers if not line.is_local] or strangers
@@ -90,7 +102,6 @@ def examine(
         yield Finding("error", "master.cf", text, remedy)
 
     seen: set[object] = set()
-    asked: set[str] = set()
     views = {line.title: postfix.view(line.overrides) for line in every}
     for line in outside:
         view = views[line.title]
@@ -98,24 +109,42 @@ def examine(
             seen.add(view.key)
             title = line.title if any(o.partition("=")[0] in LISTS for o in line.overrides) else ""
             yield from Doctor(host, view, title).findings()
-    for view in [*views.values(), *([] if views else [postfix.view()])]:
-        asked.update(endpoint for _, endpoint in _endpoints(view))
+    asked = _asked([*((line, views[line.title]) for line in every), (None, postfix.view())], host)
     yield from _answers(host, asked)
 
 
-def _endpoints(view: View) -> Iterator[tuple[Step, str]]:
-    for name in (*LISTS, *view.classes):
-        for step in view.steps(name):
-            if step.name == _CALL:
-                yield step, called(step.argument)[0]
+def _asked(views: list[tuple[Service | None, View]], host: Host) -> dict[str, list[str]]:
+    """Return the services that are asked, each with the commands that have it asked no more.
+
+    Args:
+        views: what main.cf and each smtpd has.
+        host: whose they are.
+    """
+    found: dict[str, list[str]] = {}
+    for line, view in views:
+        own = {override.partition("=")[0] for override in line.overrides} if line else set()
+        for name in (*LISTS, *view.classes):
+            title = line.title if line and name in own else ""
+            for step in view.steps(name):
+                if step.name != _CALL:
+                    continue
+                endpoint = called(step.argument)[0]
+                command = Doctor(host, view, title).without(name, endpoint)
+                commands = found.setdefault(endpoint, [])
+                if command and command not in commands:
+                    commands.append(command)
+    return found
 
 
-def _answers(host: Host, asked: set[str]) -> Findings:
+def _answers(host: Host, asked: dict[str, list[str]]) -> Findings:
     """Yield whether each service that is asked answers."""
     ours = sorted(endpoint for endpoint in asked if host.is_ours(endpoint))
-    for endpoint in ours or [service.endpoint for service in host.services[:1]]:
+    for one in host.filters:
+        if not any(one.service.is_at(endpoint) for endpoint in ours):
+            ours.append(one.service.endpoint)
+    for endpoint in ours:
         yield _answer(host, endpoint)
-    for endpoint in sorted(asked - set(ours)):
+    for endpoint in sorted(asked.keys() - set(ours)):
         if host.is_in_master(endpoint) and not is_running(host.queue):
             continue  # one fault, and said of ours
         try:
@@ -124,7 +153,9 @@ def _answers(host: Host, asked: set[str]) -> Findings:
             continue
         except (OSError, ValueError):
             text = f"nobody listens at {endpoint}, so Postfix defers all mail (451 4.3.5)"
-            remedy = f"Start that service, or take check_policy_service {endpoint} out of main.cf."
+            remedy = "Start that service. If it is gone for good:\n" + "\n".join(asked[endpoint])
+            if host.is_in_master(endpoint):
+                remedy = host.postfix.shell("postfix", "reload")
             yield Finding("error", "main.cf", text, remedy)
 
 
@@ -140,7 +171,8 @@ def _answer(host: Host, endpoint: str) -> Finding:
         return _silence(host, endpoint, error)
     if not action:
         text = f"{endpoint} hangs up without an answer: the filter cannot work"
-        remedy = f"See what it logs: journalctl -t {host.settings.syslog_name} -n 5"
+        name = host.settings(endpoint).syslog_name
+        remedy = f"See what it logs: journalctl -t {name} -n 5"
         return Finding("error", "service", text, remedy)
     text = f"{endpoint} answers {action!r:.40} in {1000 * seconds:.0f} ms"
     if action != "dunno":
@@ -188,6 +220,13 @@ class Doctor:
     def _position(self, name: str) -> int | None:
         steps = self._view.steps(name)
         return next((n for n, step in enumerate(steps) if self._is_ours(step)), None)
+
+    def _endpoint(self, name: str) -> str:
+        """Return where a list asks us, or should."""
+        place = self._position(name)
+        if place is None:
+            return self._host.endpoint
+        return called(self._view.steps(name)[place].argument)[0]
 
     def _found(self, level: str, text: str, remedy: str = "") -> Finding:
         return Finding(
@@ -245,7 +284,8 @@ class Doctor:
             )
             yield self._found("warning", text, self._mended(name))
         names = {step.name for step in before if not step.warned}
-        missing = [permit for permit in self._permits() if permit not in names]
+        permits = self._permits(self._endpoint(name))
+        missing = [permit for permit in permits if permit not in names]
         if missing:
             sound = False
             text = f"{asks} with no {' and '.join(missing)} before it: own users wait"
@@ -257,9 +297,9 @@ class Doctor:
         if sound:
             yield self._found("ok", f"{asks}, after the relay check")
 
-    def _permits(self) -> list[str]:
+    def _permits(self, endpoint: str) -> list[str]:
         """Return what lets own users through before us, unless we are to learn from their mail."""
-        if self._host.settings.learn_replies:
+        if self._host.settings(endpoint).learn_replies:
             return []
         sasl = self._view.is_set("smtpd_sasl_auth_enable")
         return ["permit_mynetworks", *(["permit_sasl_authenticated"] if sasl else [])]
@@ -305,7 +345,7 @@ class Doctor:
             timeout = parse_time(get("timeout"))
         except SettingsError:
             return
-        patience = self._host.settings.lock_timeout
+        patience = self._host.settings(called(step.argument)[0]).lock_timeout
         if timeout <= patience:
             text = f"{name}: Postfix waits {timeout}s, no longer than lock_timeout"
             text += f" ({patience}s), so the filter cannot say why"
@@ -324,16 +364,17 @@ class Doctor:
 
     def _asked_well(self, name: str) -> str:
         """Return the command that has a list or class ask us as it should."""
-        return self._set(name, list(self._items(name, self._host.call)))
+        return self._set(name, list(self._items(name)))
 
-    def _items(self, name: str, call: str) -> Iterator[str]:
-        """Yield the words of a list, ours being asked by another call."""
+    def _items(self, name: str) -> Iterator[str]:
+        """Yield the words of a list, ours being asked by the best call."""
         words = iter(self._view.items(name))
         for word in words:
             yield word
             if word.lower() == _CALL:
                 given = next(words, "")
-                yield call if self._host.is_ours(called(given)[0]) else given
+                endpoint = called(given)[0]
+                yield self._host.call(endpoint) if self._host.is_ours(endpoint) else given
 
     def _asks_us(self, word: str) -> bool:
         """Return whether a word of a list is a class that asks us."""
@@ -364,15 +405,40 @@ class Doctor:
     def _mended(self, name: str) -> str:
         """Return the command that has a list ask us after all that belongs before us."""
         others, ours = self._parts(name)
-        wanted = [*self._permits(), "reject_unauth_destination", "reject_unlisted_recipient"]
+        call = ours or [[_CALL, self._host.call()]]
+        wanted = [
+            *self._permits(self._endpoint(name)),
+            "reject_unauth_destination",
+            "reject_unlisted_recipient",
+        ]
         have = {part[0].lower() for part in others}
         front = [part for part in others if not _is_end(part)]
         back = [part for part in others if _is_end(part)]
         permits = [[word] for word in wanted if word not in have and word.startswith("permit")]
         guards = [[word] for word in wanted if word not in have and word.startswith("reject")]
-        call = ours or [[_CALL, self._host.call]]
-        parts = [*permits, *front, *guards, *call[:1], *back]
+        once = [part for place, part in enumerate(call) if part not in call[:place]]
+        parts = [*permits, *front, *guards, *once, *back]
         return self._set(name, [word for part in parts for word in part])
+
+    def without(self, name: str, endpoint: str) -> str:
+        """Return the command that has a list or class ask a service no more; empty if it does not.
+
+        Args:
+            name: the list's or the class's.
+            endpoint: the service, not ours.
+        """
+        kept: list[str] = []
+        found = False
+        words = iter(self._view.items(name))
+        for word in words:
+            argument = next(words, "") if word.lower() == _CALL else ""
+            if argument and called(argument)[0] == endpoint:
+                found = True
+                if kept and kept[-1].lower() == "warn_if_reject":
+                    kept.pop()
+            else:
+                kept += [word, *([argument] if argument else [])]
+        return self._set(name, kept) if found else ""
 
     def _moved(self, name: str) -> str:
         """Return the commands that ask us in the recipient list, and no more in this one."""

@@ -17,13 +17,21 @@ from typing import TYPE_CHECKING
 
 from greylist import temporary
 from greylist.store import StoreError
-from greylist.store.berkeley.environment import CACHE, LOG_FILE, db, home, open_database
+from greylist.store.berkeley.environment import (
+    CACHE,
+    LOG_FILE,
+    Damaged,
+    db,
+    home,
+    open_database,
+)
+from greylist.store.berkeley.pages import check_pages, drop_partial_page
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Any
 
-    from greylist.store import Entries, Store
+    from greylist.store.berkeley.reading import Reader
 
 PIECE = 1 << 18
 """Bytes read under the lock at once; a multiple of every page size."""
@@ -36,12 +44,13 @@ PAUSE = 0.001
 
 
 @contextmanager
-def snapshot(store: Store, path: str) -> Iterator[Iterator[tuple[bytes, bytes]]]:
+def snapshot(reader: Reader, path: str) -> Iterator[Iterator[tuple[bytes, bytes]]]:
     """Yield the entries of the database, in the order of their keys, as of one moment.
 
     Args:
-        store: lends its lock; open.
-        path: its database.
+        reader: has the database's lock; a process has been in the database since the boot, and
+            left it sound.
+        path: the database.
 
     Raises:
         StoreError: there is no room for the copy, or it could not be made.
@@ -49,16 +58,18 @@ def snapshot(store: Store, path: str) -> Iterator[Iterator[tuple[bytes, bytes]]]
     with temporary.directory("greylist-") as directory:
         copy = os.path.join(directory, os.path.basename(path))
         try:
-            _copy_whole(store, path, copy)
+            _copy_whole(reader, path, copy)
         except OSError as error:
             raise StoreError(f"cannot copy {path} to {directory}: {error.strerror}") from error
         environment = database = None
         try:
+            drop_partial_page(copy)
             environment = _recover(copy)
+            check_pages(copy)
             database = open_database(environment, copy)
             yield _entries(database)
-        except db.DBError as error:
-            raise StoreError(f"the copy of {path} cannot be used: {error.args[-1]}") from error
+        except (db.DBError, Damaged) as error:
+            raise StoreError(f"{path} is damaged: {error.args[-1]}") from error
         finally:
             if database is not None:
                 database.close()
@@ -66,48 +77,52 @@ def snapshot(store: Store, path: str) -> Iterator[Iterator[tuple[bytes, bytes]]]
                 environment.close()
 
 
-def _copy_whole(store: Store, path: str, copy: str) -> None:
+def _copy_whole(reader: Reader, path: str, copy: str) -> None:
     """Copy until no log is missing."""
     for _ in range(ATTEMPTS):
         shutil.rmtree(home(copy), ignore_errors=True)
         os.mkdir(home(copy))
-        first = store.transact(lambda _: _logs(path)[0])
-        _copy(store, path, copy)
+        first = reader.locked(lambda: _logs(path)[0])
+        _copy(reader, path, copy)
         if _has_whole_log(copy, first):
             return
     raise StoreError(f"{path} changes too fast to be copied; try again later")
 
 
-def _copy(store: Store, path: str, copy: str) -> None:
+def _copy(reader: Reader, path: str, copy: str) -> None:
     """Copy the database and all of the log that its pages may need.
 
     Under the lock is only read: writing may have to wait for the disk.
     """
     with open(path, "rb", buffering=0) as source, open(copy, "wb", buffering=0) as target:
         size = os.fstat(source.fileno()).st_size
-        free = shutil.disk_usage(os.path.dirname(copy)).free
-        if free < size + 8 * LOG_FILE:
+        if not has_room(size):
             raise StoreError(f"no room for a copy of {path} in {tempfile.gettempdir()}")
         # What the file grows by meanwhile is in the log.
         for offset in range(0, size, PIECE):
-            read = _reader(path, copy, source.fileno(), offset)
-            piece, logs = store.transact(read)
+            piece, logs = reader.locked(_piece(path, copy, source.fileno(), offset))
             os.pwrite(target.fileno(), piece, offset)
             # Little by little: much unwritten data would make the filters' own syncs wait for it.
             os.fdatasync(target.fileno())
             _write_logs(copy, logs)
             time.sleep(PAUSE)
-        _write_logs(copy, store.transact(lambda _: _read_logs(path, copy, all=True)))
+        _write_logs(copy, reader.locked(lambda: _read_logs(path, copy, all=True)))
         # A database that was set aside meanwhile has taken its log along.
         if os.stat(path).st_ino != os.fstat(source.fileno()).st_ino:
             raise StoreError(f"{path} was replaced meanwhile; try again")
 
 
-def _reader(
+def has_room(size: int) -> bool:
+    """Return whether there is room for a copy of a database of so many bytes, and of its log."""
+    space = os.statvfs(tempfile.gettempdir())
+    return space.f_bavail * space.f_frsize >= size + 8 * LOG_FILE
+
+
+def _piece(
     path: str, copy: str, source: int, offset: int
-) -> Callable[[Entries], tuple[bytes, dict[str, bytes]]]:
+) -> Callable[[], tuple[bytes, dict[str, bytes]]]:
     """Return a function that reads a piece of the database, and the log files that are complete."""
-    return lambda _: (os.pread(source, PIECE, offset), _read_logs(path, copy))
+    return lambda: (os.pread(source, PIECE, offset), _read_logs(path, copy))
 
 
 def _read_logs(path: str, copy: str, all: bool = False) -> dict[str, bytes]:
@@ -154,8 +169,12 @@ def _recover(copy: str) -> Any:
 def _entries(database: Any) -> Iterator[tuple[bytes, bytes]]:
     cursor = database.cursor()
     try:
+        last = b""
         entry = cursor.first()
         while entry:
+            if entry[0] < last:
+                raise Damaged("its entries are out of order")
+            last = entry[0]
             yield entry
             entry = cursor.next()
     finally:

@@ -7,18 +7,14 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from greylist.privileges import acting_as, user
+from greylist.privileges import acting_as
 from greylist.store import StoreError
 from greylist.store.berkeley import purge
 from greylist.store.berkeley.backup import snapshot
 from greylist.store.berkeley.environment import home
 from greylist.store.berkeley.locks import CommandLock
-from greylist.store.berkeley.permissions import (
-    check,
-    lock_path,
-    not_ours,
-    refuse_system,
-)
+from greylist.store.berkeley.permissions import check, exists, lock_path
+from greylist.store.berkeley.reading import Reader
 from greylist.store.berkeley.store import BerkeleyStore, load_all
 
 if TYPE_CHECKING:
@@ -65,8 +61,8 @@ class BerkeleyMaintenance:
         """
         path = self._path
         with self.acting():
-            if not self.exists() and not create and os.path.isdir(os.path.dirname(path)):
-                raise StoreError(f"there is no database at {path} yet; the first request makes it")
+            if not create:
+                self._require()
             check(path, load_all, adopt)
             lock = CommandLock(lock_path(path), PATIENCE)
             durable = self._settings.durable
@@ -78,24 +74,18 @@ class BerkeleyMaintenance:
             finally:
                 store.close()
 
+    def _require(self) -> None:
+        if not self.exists() and os.path.isdir(os.path.dirname(self._path)):
+            text = f"there is no database at {self._path} yet; the first request makes it"
+            raise StoreError(text)
+
     def exists(self) -> bool:
         """Return whether there is a database, as far as this user is to know.
 
         Raises:
             StoreError: its directory is somebody else's.
         """
-        directory = os.path.dirname(self._path)
-        try:
-            status = os.stat(directory)
-        except (FileNotFoundError, NotADirectoryError):
-            return False
-        except OSError as error:
-            raise StoreError(f"{directory}: {error.strerror}") from error
-        refuse_system(directory, status)
-        if status.st_uid != os.geteuid():
-            text = not_ours(directory, status.st_uid)
-            raise StoreError(f"{text}; mend it: run this as root, or as {user(status.st_uid)}")
-        return os.path.exists(self._path)
+        return exists(self._path)
 
     @contextmanager
     def acting(self) -> Iterator[None]:
@@ -109,10 +99,28 @@ class BerkeleyMaintenance:
             yield
 
     @contextmanager
-    def backup(self) -> Iterator[Iterator[Entry]]:
-        """Yield the entries as of one moment, in the order of their keys, while requests go on."""
-        with self.opened() as store, snapshot(store, self._path) as entries:
-            yield entries
+    def backup(self, recover: bool = True) -> Iterator[Iterator[Entry]]:
+        """Yield the entries as of one moment, in the order of their keys, while requests go on.
+
+        They are those of a copy: a database that is in use is not changed.
+
+        Args:
+            recover: whether one that has to be made ready for use first may be.
+
+        Raises:
+            StoreError: there is no database, or it cannot be copied or read.
+        """
+        reader = Reader(self._path, PATIENCE)
+        with self.acting():
+            self._require()
+            check(self._path, load_all, adopt=False, create=False)
+            if not reader.is_sound():
+                if not recover:
+                    raise StoreError(f"{self._path} has to be made ready for use first")
+                with self.opened() as store:
+                    store.scan(b"", 1)
+            with snapshot(reader, self._path) as entries:
+                yield entries
 
     def purge(self, now: int) -> Iterator[int]:
         """Delete the stale entries in short batches; yield how many in each."""

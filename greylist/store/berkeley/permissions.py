@@ -84,6 +84,26 @@ def check(path: str, load: Callable[[], None], adopt: bool = True, create: bool 
         raise StoreError(f"{error.filename or path}: {error.strerror}") from error
 
 
+def exists(path: str) -> bool:
+    """Return whether there is a database, as far as this user is to know.
+
+    Raises:
+        StoreError: its directory is somebody else's.
+    """
+    directory = os.path.dirname(path)
+    try:
+        status = os.stat(directory)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise StoreError(f"{directory}: {error.strerror}") from error
+    refuse_system(directory, status)
+    if status.st_uid != os.geteuid():
+        text = not_ours(directory, status.st_uid)
+        raise StoreError(f"{text}; mend it: run this as root, or as {_user(status.st_uid)}")
+    return os.path.exists(path)
+
+
 def _check_directory(directory: str, status: os.stat_result) -> None:
     if status.st_uid != os.geteuid():
         _refuse_owner(directory, status.st_uid)

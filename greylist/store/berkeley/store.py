@@ -137,6 +137,18 @@ def _batch(entries: Ordered, cursor: bytes, count: int) -> tuple[bytes, list[Ent
     return cursor, found
 
 
+def is_sound(record: Record, path: str) -> bool:
+    """Return whether a database's environment can be joined as it is."""
+    try:
+        return (
+            not record.dirty
+            and record.files == identity(path)
+            and same_boot(record.boot, boot_identity())
+        )
+    except OSError:
+        return False
+
+
 class _Entries:
     """The database as one transaction sees it."""
 
@@ -413,7 +425,7 @@ class BerkeleyStore:
         self._abandon()
         self._spare_descriptors()
         record = self._read()
-        if remedy > JOIN or not self._sound(record):
+        if remedy > JOIN or not is_sound(record, self._path):
             from greylist.store.berkeley import recovery  # cold: most filters never need it
 
             damage = recovery.describe(error) if error and remedy == SET_ASIDE else ""
@@ -455,17 +467,6 @@ class BerkeleyStore:
             return Record.unpack(os.pread(self._record, SIZE, 0))
         except ValueError:
             return Record()
-
-    def _sound(self, record: Record) -> bool:
-        """Return whether the environment can be joined as it is."""
-        try:
-            return (
-                not record.dirty
-                and record.files == identity(self._path)
-                and same_boot(record.boot, boot_identity())
-            )
-        except OSError:
-            return False
 
     def _spare_descriptors(self) -> None:
         spare: list[int] = []

@@ -18,7 +18,7 @@ TRIPS = 10
 """Round trips of which the fastest counts."""
 
 
-class Inspected(NamedTuple):
+class Figures(NamedTuple):
     """One server.
 
     Attributes:
@@ -63,16 +63,16 @@ class Inspected(NamedTuple):
         return sum(int(count) for count in counts if count.isdigit())
 
 
-def inspect(server: Server, deadline: float) -> list[Inspected]:
+def figures(server: Server, deadline: float) -> list[Figures]:
     """Return what each server tells.
 
     Raises:
         Unavailable: one does not answer.
     """
-    return [_inspect(one, deadline) for one in server.servers(deadline)]
+    return [_ask(one, deadline) for one in server.servers(deadline)]
 
 
-def _inspect(server: SingleServer, deadline: float) -> Inspected:
+def _ask(server: SingleServer, deadline: float) -> Figures:
     def allowed(*command: bytes) -> Any:
         try:
             return server.ask(deadline, *command)
@@ -89,7 +89,7 @@ def _inspect(server: SingleServer, deadline: float) -> Inspected:
         pair = allowed(b"CONFIG", b"GET", name)
         if pair:
             config[pair[0].decode()] = pair[1].decode()
-    return Inspected(info, config, *_timed(allowed))
+    return Figures(info, config, *_timed(allowed))
 
 
 def _timed(allowed: Callable[..., Any]) -> tuple[float, float]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from greylist.store import StoreError
 from greylist.store.valkey.errors import Unavailable
-from greylist.store.valkey.inspection import inspect
+from greylist.store.valkey.figures import figures
 from greylist.store.valkey.store import ValkeyStore, reach
 
 if TYPE_CHECKING:
@@ -63,10 +63,10 @@ class ValkeyMaintenance:
         return nullcontext()
 
     @contextmanager
-    def backup(self) -> Iterator[Iterator[Entry]]:
+    def backup(self, recover: bool = True) -> Iterator[Iterator[Entry]]:
         """Yield the entries while requests go on, each as it is when it is read.
 
-        A copy of one moment is what the server's own BGSAVE makes.
+        A copy of one moment is what the server's own BGSAVE makes. Nothing has to be recovered.
         """
         with self.opened() as store:
             yield _walk(store)
@@ -83,7 +83,7 @@ class ValkeyMaintenance:
         """
         server, name = reach(self._settings)
         try:
-            found = inspect(server, time.monotonic() + PATIENCE)
+            found = figures(server, time.monotonic() + PATIENCE)
         except Unavailable as error:
             raise StoreError(f"{name}: {error}") from error
         finally:
