@@ -100,9 +100,9 @@ def keep(key: bytes, value: bytes, settings: Settings, now: int) -> int:
     """Return for how many seconds from now on an entry is still kept, 0 if it is stale already."""
     if is_stale(key, value, settings, now):
         return 0
-    entry = _parsed(value)
-    if entry is None or not _is_counted(key):
+    if not _is_counted(key):
         return DAY
+    entry = Triplet.unpack(value)  # one that does not parse is stale
     return entry.last_seen + _window(key, entry, settings) - now + 1
 
 
@@ -176,7 +176,7 @@ def _parsed(value: bytes | None) -> Triplet | None:
 
 def _join(one: Triplet, other: Triplet, settings: Settings) -> Triplet:
     """Return one triplet for two of the same key, both of which count."""
-    first, second = (one, other) if one.ctime <= other.ctime else (other, one)
+    first, second = sorted((one, other), key=lambda triplet: triplet.ctime)
     passed = first.has_passed(settings.delay) or second.has_passed(settings.delay)
     if not passed and second.ctime - first.last_seen > settings.retry_window:
         return second

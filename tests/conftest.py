@@ -12,6 +12,7 @@ import sysconfig
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import hypothesis
 import pytest
 from berkeley import open_store
 from readable import as_root, can_be_root
@@ -24,6 +25,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from greylist.store.berkeley.store import BerkeleyStore
+
+# For "make mutants": the same examples every time, and the first that fails is enough.
+hypothesis.settings.register_profile(
+    "mutants",
+    deadline=None,
+    derandomize=True,
+    database=None,
+    phases=[hypothesis.Phase.explicit, hypothesis.Phase.generate],
+)
 
 SCRIPT = str(Path(sysconfig.get_path("scripts")) / "greylist")
 

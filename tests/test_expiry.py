@@ -83,6 +83,13 @@ def test_state_of_a_triplet(text, state):
     assert expiry.state_of(KEY, text, settings(), NOW) == state
 
 
+def test_learning_keeps_what_waits():
+    """While learning nobody is asked to retry, so what waits is kept for as long as the rest."""
+    found = settings(mode="learn")
+    assert expiry.state_of(KEY, value(35 * DAY, 0, 0), found, NOW) == "waiting"
+    assert expiry.state_of(KEY, value(35 * DAY + 1, 0, 0), found, NOW) == "expired"
+
+
 @pytest.mark.parametrize("delay", ["0", "1m", "15m", "1d"])
 def test_no_later_delay_undoes_a_pass(delay):
     """What has passed has passed, and what still waits has not, whatever delay says today."""
@@ -124,6 +131,7 @@ def test_kept():
     assert keep(KEY, value(10, 0, "00")) == 35 * DAY - 9
     assert keep(CLIENT, value(10, 0, 1)) == 35 * DAY - 9
     assert keep(b"/instance/1.2", b"%d" % NOW) == DAY
+    assert keep(b"/purge", value(10, 0, 0)) == DAY  # what is no entry, whatever it looks like
     assert keep(KEY, value(3 * DAY, 0, 0)) == 0
 
 
@@ -140,6 +148,8 @@ def test_stale():
     assert not stale(b"/instance/1", b"%d" % (NOW - DAY))
     assert stale(b"/instance/1", b"%d" % (NOW - DAY - 1))
     assert stale(b"/instance/1", b"x")
+    assert not stale(b"/instance/1", b"%020d" % NOW)
+    assert stale(b"/instance/1", b"%021d" % NOW)
     assert not stale(b"/purge", b"whatever")
     assert stale(SENDER, value(36 * DAY, 0, 3))
 
@@ -169,7 +179,10 @@ FRESH = value(0, 0, 0)
         (value(400, 0, 0), value(100, 0, "00"), value(400, 100, "01")),
         (value(400, 90, "01"), value(800, 0, 0), value(800, 90, "01")),
         (value(30 * DAY, 20 * DAY, 3), FRESH, value(30 * DAY, "now", "03")),
+        (value(900, 0, 0), value(800, 5, 2), value(900, 5, "02")),
         (value(5 * DAY, 5 * DAY - 400, 1), value(4 * DAY, 5, 2), value(5 * DAY, 5, "02")),
+        # A clock may be ahead by a day.
+        (FRESH, value(-DAY, 0, 0), value(0, -DAY, "001")),
         # What is no value, or none of this world, is dropped.
         (FRESH, b"rubbish", FRESH),
         (FRESH, value(-2 * DAY, 0, 0), FRESH),
@@ -202,6 +215,7 @@ def test_two_waits_while_learning():
     """Learning keeps what waits for longer, but it is no wait that a much later one ends."""
     found = settings(mode="learn")
     assert expiry.merge(KEY, LONE, FRESH, found, NOW) is None
+    assert expiry.merge(KEY, FRESH, LONE, found, NOW) == FRESH
     assert expiry.merge(KEY, value(400, 0, "000"), value(400, 0, 0), found, NOW) is None
 
 
@@ -212,6 +226,7 @@ def test_merge_without_another_version():
     assert merge(KEY, b"rubbish", None, NOW) is None
     assert merge(b"no triplet", FRESH, None, NOW) is None
     assert merge(KEY, value(-2 * DAY, 0, 0), None, NOW) is None
+    assert merge(KEY, value(-DAY, 0, 0), None, NOW) == value(-DAY, 0, 0)
     assert merge(b"/instance/1", b"12", None, NOW) == b"12"
     assert merge(b"/instance/1", b"12", b"13", NOW) is None
     assert merge(b"/pool/12345678", FRESH, LONE, NOW) == FRESH
