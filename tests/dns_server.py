@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socketserver
+import sys
 import threading
 
 import dns.flags
@@ -63,7 +64,7 @@ class Zones:
 
 
 @contextlib.contextmanager
-def serving(zones):
+def serving(zones, host="127.0.0.1", port=0):
     """Serve zones; give the address as ``--server`` takes it."""
 
     class Datagram(socketserver.BaseRequestHandler):
@@ -79,11 +80,25 @@ def serving(zones):
             self.wfile.write(len(reply).to_bytes(2, "big") + reply)
 
     with contextlib.ExitStack() as stack:
-        tcp = stack.enter_context(socketserver.ThreadingTCPServer(("127.0.0.1", 0), Stream))
+        tcp = stack.enter_context(socketserver.ThreadingTCPServer((host, port), Stream))
         port = tcp.server_address[1]
-        udp = stack.enter_context(socketserver.ThreadingUDPServer(("127.0.0.1", port), Datagram))
+        udp = stack.enter_context(socketserver.ThreadingUDPServer((host, port), Datagram))
         for server in (tcp, udp):
             server.daemon_threads = True
             threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
             stack.callback(server.shutdown)
-        yield f"127.0.0.1:{port}"
+        yield f"{host}:{port}"
+
+
+def main(host, port, *records):
+    """Serve ``NAME TYPE TEXT`` records until standard input ends; say when it begins."""
+    zones = Zones()
+    for record in records:
+        zones.add(*record.split(" ", 2))
+    with serving(zones, host, int(port)):
+        print("serving", flush=True)
+        sys.stdin.read()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 
+import dns_server
 import pytest
 
 harness = pytest.importorskip("postfix_harness")
@@ -37,9 +41,12 @@ def configured(main: str, files: dict[str, str] | None = None, **settings: str):
         yield postfix
 
 
-def rcpt(postfix, name="[UNAVAILABLE]", sender="a@example.com", recipient="b@example.org"):
+def rcpt(
+    postfix, name="[UNAVAILABLE]", sender="a@example.com", recipient="b@example.org",
+    address="192.0.2.1",
+):  # fmt: skip
     """Return the code of the reply to RCPT."""
-    with postfix.client("192.0.2.1", name) as smtp:
+    with postfix.client(address, name) as smtp:
         smtp.mail(sender)
         return smtp.rcpt(recipient)[0]
 
@@ -52,6 +59,86 @@ def test_unknown_recipients_first():
         assert rcpt(postfix, recipient="nobody@example.org") == 550
         assert not postfix.filters()
         assert rcpt(postfix) == 450
+
+
+WHITELIST = "list.dnswl.example"
+SERVER = "127.83.53.1"
+"""Of loopback, and nobody's: a resolver asks at port 53, where another may listen elsewhere."""
+
+
+@contextlib.contextmanager
+def name_server(*records):
+    """Serve records at port 53, which takes root."""
+    script = [sys.executable, dns_server.__file__, SERVER, "53", *records]
+    command = script if os.geteuid() == 0 else ["sudo", "-n", "--", *script]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd="/"
+    ) as server:
+        assert server.stdout.readline() == b"serving\n"
+        yield
+        server.stdin.close()
+
+
+@contextlib.contextmanager
+def resolving(main: str):
+    """Run a Postfix whose smtpd asks our name server: in its chroot it has a resolv.conf."""
+    with contextlib.ExitStack() as stack:
+        postfix = harness.Postfix()
+        etc = postfix.directory / "etc"
+        harness.as_root("tee", "-a", etc / "main.cf", input=main)
+        master = (etc / "master.cf").read_text().replace("inet n - n - 200", "inet n - y - 200")
+        assert "inet n - y - 200 smtpd" in master
+        harness.as_root("tee", etc / "master.cf", input=master)
+        inside = postfix.directory / "queue" / "etc"
+        harness.as_root("mkdir", inside)
+        resolver = f"nameserver {SERVER}\noptions timeout:1 attempts:1\n"
+        harness.as_root("tee", inside / "resolv.conf", input=resolver)
+        stack.enter_context(postfix)
+        yield postfix
+
+
+def test_dns_whitelists():
+    """A client with a good score need not wait; others do, and those of whom nobody can tell."""
+    (main,) = blocks("DNS whitelists")
+    listed = {"192.0.2.1": "127.0.5.2", "192.0.2.2": "127.0.5.0", "192.0.2.3": "127.0.0.255"}
+    listed["192.0.2.5"] = "127.0.5.3"
+    records = [
+        f"{'.'.join(reversed(address.split('.')))}.{WHITELIST} A {score}"
+        for address, score in listed.items()
+    ]
+    with resolving(main) as postfix:
+        with name_server(*records):
+            codes = [rcpt(postfix, address=f"192.0.2.{number}") for number in (1, 2, 3, 4)]
+            assert codes == [250, 450, 450, 450]
+            # It permits mail for us alone.
+            assert rcpt(postfix, recipient="b@elsewhere.example") == 554
+        assert rcpt(postfix, address="192.0.2.5") == 450
+
+
+@pytest.mark.skipif(
+    not Path("/usr/sbin/postfix-policyd-spf-perl").exists(), reason="no postfix-policyd-spf-perl"
+)
+def test_spf_first():
+    """Mail that SPF refuses is not stored; what it lets pass waits, and comes with its header."""
+    master, main = blocks("SPF first")
+    zones = dns_server.Zones()
+    zones.spf("example.com", "v=spf1 ip4:192.0.2.1 -all")
+    with dns_server.serving(zones) as address:
+        host, _, port = address.partition(":")
+        exported = f" RES_NAMESERVERS={host} RES_OPTIONS=port:{port}\n"
+        postfix = harness.Postfix()
+        etc = postfix.directory / "etc"
+        before = re.search("(?m)^export_environment.*$", (etc / "main.cf").read_text())[0]
+        harness.as_root("tee", "-a", etc / "main.cf", input=f"{main}{before}{exported}")
+        harness.as_root("tee", "-a", etc / "master.cf", input=master)
+        with postfix:
+            assert rcpt(postfix, address="192.0.2.66") == 550
+            assert not postfix.filters()
+            assert ("example.com", "TXT") in zones.asked
+            assert rcpt(postfix) == 450
+            postfix.age(400)
+            assert rcpt(postfix) == 250
+            assert rcpt(postfix, address="192.0.2.66") == 550
 
 
 def test_only_some_clients():
