@@ -12,8 +12,9 @@ import postfix_harness
 import pytest
 from readable import as_root
 
-from greylist.commands.setup.postfix import CALL
-from greylist.commands.setup.restriction import FRESH, CannotTell, inserted
+from greylist.commands.check.postconf import restrictions
+from greylist.commands.setup.postfix import CALL, is_ours
+from greylist.commands.setup.restriction import FRESH, CannotTell, asks, inserted, without
 
 from .postfix_files import user
 
@@ -34,38 +35,49 @@ needs_postconf = pytest.mark.skipif(
 
 def test_a_list_of_its_own():
     """A host without a list gets README.md's; whom its relay list permits is not asked about."""
-    policy = ["reject_unlisted_recipient", "check_policy_service", CALL]
-    assert inserted([], RELAY, CALL) == [*FRESH, *policy]
+    assert inserted("", RELAY, CALL) == " ".join([*FRESH, "reject_unlisted_recipient", ASK])
     relay = ["permit_mynetworks", "permit_tls_clientcerts", "reject_unauth_destination"]
-    assert inserted([], relay, CALL) == [*relay, *policy]
+    assert inserted("", relay, CALL) == " ".join([*relay, "reject_unlisted_recipient", ASK])
 
 
 @pytest.mark.parametrize(
-    ("items", "place"),
+    "text",
     [
-        ("reject_unauth_destination", 1),
-        ("reject_unauth_destination, reject_unlisted_recipient, reject_rbl_client x.example", 4),
-        ("reject_unauth_destination, permit", 1),
-        ("permit_mynetworks, reject", 1),
-        ("reject_unauth_destination, warn_if_reject, reject, reject_rbl_client y.example", 5),
+        "reject_unauth_destination|",
+        "reject_unauth_destination,  reject_unlisted_recipient,reject_rbl_client x.example|,",
+        "reject_unauth_destination, |permit",
+        "reject_unauth_destination, |permit, reject_rbl_client x.example",
+        "permit_mynetworks |reject",
+        "reject_unauth_destination warn_if_reject reject reject_rbl_client y.example|",
+        "check_client_access inline:{ {192.0.2.1 = ok} }, reject_unauth_destination|",
+        "check_sender_access inline:{a={b c}} reject_unauth_destination|",
+        "check_recipient_access hash:$config_directory/r, reject_unauth_destination|",
+        "hash:${config_directory}/r reject_unauth_destination check_client_access $x|",
+        "reject_unauth_destination, check_policy_service { inet:[::1]:1, timeout=3s }, |reject",
     ],
 )
-def test_the_place(items, place):
-    """The call stands behind all that may refuse, and before what ends the list."""
-    items = items.replace(",", "").split()
-    found = inserted(items, RELAY, CALL)
-    assert found.index("check_policy_service") == place
-    assert [item for item in found if item not in {"check_policy_service", CALL}] == items
+def test_the_place(text):
+    """The call stands behind all that may refuse and before the end; nothing else is touched."""
+    before, _, after = text.partition("|")
+    for call in (CALL, "unix:private/greylist"):
+        found = inserted(before + after, RELAY, call)
+        words = f"check_policy_service {call}"
+        assert found.startswith(before)
+        assert found.endswith(after)
+        assert found[len(before) : len(found) - len(after)].strip(" ,") == words
+        assert restrictions(found).index(call) == len(restrictions(before)) + 1
+        assert without(found, asks(found, is_ours)) == before + after
 
 
 @pytest.mark.parametrize(
-    ("items", "relay", "words"),
+    ("text", "relay", "words"),
     [
         ("", "permit_mynetworks", "refuses nobody"),
         ("permit_mynetworks", "permit_mynetworks", "reject_unauth_destination"),
         ("permit, reject_unauth_destination", "permit_mynetworks", "reject_unauth_destination"),
         ("warn_if_reject, reject_unauth_destination", "", "reject_unauth_destination"),
         ("$mine, reject_unauth_destination", "", "other parameters"),
+        ("reject_unauth_destination ${mine?permit}", "", "other parameters"),
         ("permit_auth_destination, reject", "", "permit_auth_destination"),
         (
             "reject_unauth_destination, permit, reject_unlisted_recipient",
@@ -74,10 +86,10 @@ def test_the_place(items, place):
         ),
     ],
 )
-def test_no_certain_place(items, relay, words):
+def test_no_certain_place(text, relay, words):
     """Where the place is not certain, that is said."""
     with pytest.raises(CannotTell, match=words):
-        inserted(items.replace(",", "").split(), relay.replace(",", "").split(), CALL)
+        inserted(text, relay.replace(",", "").split(), CALL)
 
 
 @pytest.fixture
@@ -183,7 +195,7 @@ def test_the_list_in_force(mx, main, master, place):
     [
         (
             "",
-            OVERRIDE + "127.0.0.1:26 inet n - y - - smtpd\n",
+            OVERRIDE + "2525 inet n - y - - smtpd\n",
             "cannot tell which",
         ),
         ("smtpd_relay_restrictions = permit_mynetworks\nsmtpd_recipient_restrictions = permit",

@@ -31,7 +31,10 @@ _PARAMETERS = (
     "smtpd_restriction_classes",
     "smtpd_sasl_auth_enable",
 )
-_ITEM = re.compile(r"\{(?:[^{}]|\{[^{}]*\})*\}|[^\s,{}]+")
+_BRACED = r"\{(?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*\}"
+_ITEM = re.compile(rf"(?:{_BRACED}|[^\s,{{}}])+")
+"""A word ends at a blank or comma outside of braces: ``inline:{ {a = b} }`` is one."""
+
 _ARGUMENT = re.compile(r"\{\s*((?:[^{}]|\{[^{}]*\})*?)\s*\}(?!\S)|(\S+)")
 """master(5): an argument with blanks is in braces."""
 
@@ -187,7 +190,7 @@ class View:
             if word in self.classes and word not in around:
                 yield from self._steps(self.classes[word], word, (*around, word), warned=warns)
             else:
-                argument = next(words, "") if _WITH_ARGUMENT.fullmatch(name) else ""
+                argument = next(words, "") if takes_argument(name) else ""
                 yield Step(name, argument, warns, within)
             warns = warned
 
@@ -320,6 +323,16 @@ def braced(word: str) -> str:
 def restrictions(value: str) -> list[str]:
     """Return the items of a restriction list; a ``{ ... }`` group is one item."""
     return _ITEM.findall(value)
+
+
+def spans(value: str) -> list[tuple[int, int]]:
+    """Return where each item of a restriction list begins and ends."""
+    return [item.span() for item in _ITEM.finditer(value)]
+
+
+def takes_argument(restriction: str) -> bool:
+    """Return whether the item behind a restriction is its argument."""
+    return bool(_WITH_ARGUMENT.fullmatch(restriction.lower()))
 
 
 def called(call: str) -> tuple[str, dict[str, str]]:

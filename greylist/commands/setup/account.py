@@ -9,35 +9,50 @@ import sys
 from typing import TYPE_CHECKING
 
 from greylist.commands.setup.steps import Refusal
+from greylist.commands.whole_file import write_whole
+from greylist.settings import Settings, load, logical_lines
 from greylist.store.opening import is_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from greylist.commands.setup.steps import Steps
-    from greylist.settings import Settings
 
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 
-def make_user(steps: Steps, user: str, home: str) -> None:
-    """Make the system's user that nobody else is, if there is none."""
+def make_user(steps: Steps, user: str, home: str, owner: str) -> None:
+    """Make the system's user that nobody else is, if there is none.
+
+    Args:
+        steps: makes it.
+        user: its name.
+        home: its home directory, which is not made.
+        owner: as whom Postfix itself runs.
+    """
     try:
         entry = pwd.getpwnam(user)
     except KeyError:
         command = "useradd --system --user-group --no-create-home --shell /usr/sbin/nologin"
         steps.run(*command.split(), "--home-dir", home, user)
         return
-    if entry.pw_uid == 0 or user == "postfix":
+    if entry.pw_uid == 0 or user == owner:
         raise Refusal(f"spawn(8) runs nothing as {user}: name another user with --user")
     steps.keep(f"user {user}")
 
 
+def directory_of(settings: Settings) -> str:
+    """Return the directory of the database; empty when several hosts share it."""
+    if is_url(settings.database):
+        return ""
+    return os.path.dirname(os.path.abspath(settings.database))
+
+
 def make_directory(steps: Steps, settings: Settings, user: str) -> None:
     """Make the database's directory, which belongs to that user alone."""
-    if is_url(settings.database):
+    directory = directory_of(settings)
+    if not directory:
         return
-    directory = os.path.dirname(os.path.abspath(settings.database))
     if os.path.isdir(directory):
         steps.keep(f"directory {directory}")
         return
@@ -45,8 +60,11 @@ def make_directory(steps: Steps, settings: Settings, user: str) -> None:
     def make() -> None:
         entry = pwd.getpwnam(user)
         os.makedirs(os.path.dirname(directory), exist_ok=True)
-        os.mkdir(directory, 0o700)
-        os.chown(directory, entry.pw_uid, entry.pw_gid)
+        # Whoever finds it finds it whole: a set-up that was interrupted can be run again.
+        unfinished = f"{directory}.new"
+        os.makedirs(unfinished, 0o700, exist_ok=True)
+        os.chown(unfinished, entry.pw_uid, entry.pw_gid)
+        os.rename(unfinished, directory)
 
     steps.change(f"make directory {directory}, mode 0700, of {user}", make)
 
@@ -71,28 +89,121 @@ def make_file(steps: Steps, path: str, name: str, further: Iterable[str] = ()) -
     if os.path.exists(path):
         steps.keep(path)
         return
-    lines = [f"{line}\n" for line in further]
-    text = example(name) + "".join(["\n", *lines] if lines else [])
-
-    def make() -> None:
-        with open(path, "x", encoding="utf-8") as file:
-            os.fchmod(file.fileno(), 0o644)
-            file.write(text)
-
-    shown = "".join(f"\n        {line.rstrip()}" for line in lines)
-    steps.change(f"write {path} from {name}.example{', with' if lines else ''}{shown}", make)
+    text = example(name)
+    words = f"write {path} from {name}.example"
+    _write(steps, words, path, text, list(further))
 
 
-def program() -> str:
+def _write(steps: Steps, words: str, path: str, text: str, lines: list[str]) -> None:
+    if lines:
+        text += "\n" + "".join(f"{line}\n" for line in lines)
+        words += ", with" + "".join(f"\n        {line}" for line in lines)
+    steps.change(words, lambda: write_whole(path, text))
+
+
+def refuse_options(path: str, options: dict[str, str]) -> None:
+    """Have no options for the filters that a file of settings would keep from them.
+
+    Raises:
+        Refusal: the file has settings, and others; or the option would tell a password to all.
+    """
+    if is_url(options.get("database", "/")):
+        from greylist.store.valkey.url import parse
+
+        if parse(options["database"]).password:
+            raise Refusal(
+                f"everybody would read that password in {path}: put it into a file of its own, "
+                "--database-password-file"
+            )
+    if os.path.exists(path) and not _is_silent(path):
+        for line in _not_said(path, setting_lines(options)):
+            raise Refusal(f"{path} has other settings than the options: write there\n    {line}")
+
+
+def setting_lines(options: dict[str, str]) -> list[str]:
+    """Return lines of greylist.cf for the settings given as options."""
+    return [f"{name} = {value}" for name, value in options.items()]
+
+
+def make_settings(steps: Steps, path: str, lines: list[str]) -> None:
+    """Write the file of settings, or say what should be in it; lines in it stay as they are.
+
+    Args:
+        steps: writes it.
+        path: the file. Where it sets nothing, as a package's, the lines are added.
+        lines: what it should say beside the example; comments begin with a #.
+    """
+    if not os.path.exists(path):
+        make_file(steps, path, "greylist.cf", lines)
+        return
+    missing = _not_said(path, lines)
+    if not missing:
+        steps.keep(path)
+    elif _is_silent(path):
+        with open(path, encoding="utf-8", errors="surrogateescape") as file:
+            text = file.read()
+        _write(steps, f"add to {path}", path, text, lines)
+    else:
+        steps.keep(path)
+        shown = "".join(f"\n        {line}" for line in missing)
+        steps.say(f"{path} has settings of its own; these are not in it:{shown}")
+
+
+def _not_said(path: str, lines: list[str]) -> list[str]:
+    """Return the lines, but for comments, that a file of settings does not say."""
+    said = load(path)
+    missing = []
+    for line in lines:
+        name, _, value = (part.strip() for part in line.partition("="))
+        if not line.startswith("#"):
+            wanted = Settings()
+            wanted.set(name, value)
+            if getattr(said, name) != getattr(wanted, name):
+                missing.append(line)
+    return missing
+
+
+def _is_silent(path: str) -> bool:
+    """Return whether a file of settings sets nothing, as the example does."""
+    with open(path, encoding="utf-8", errors="surrogateescape") as file:
+        return not logical_lines(file)
+
+
+def program(user: str) -> str:
     """Return the path of the script that Postfix is to run.
 
     Raises:
-        Refusal: it is not known.
+        Refusal: it is not known, or lies where that user cannot reach it.
     """
     called = os.path.abspath(sys.argv[0])
-    if os.path.basename(called) == "greylist" and os.access(called, os.X_OK):
-        return called
-    found = shutil.which("greylist")
-    if not found:
-        raise Refusal("there is no program greylist on the PATH")
-    return os.path.abspath(found)
+    if not (os.path.basename(called) == "greylist" and os.access(called, os.X_OK)):
+        found = shutil.which("greylist")
+        if not found:
+            raise Refusal("there is no program greylist on the PATH")
+        called = os.path.abspath(found)
+    for path in (called, sys.executable, _PACKAGE):
+        closed = _closed_to(user, path)
+        if closed:
+            raise Refusal(
+                f"{called} needs {closed}, which {user} cannot enter: install greylist where every "
+                "user can read it, as in /usr/local/lib (docs/installing.md)"
+            )
+    return called
+
+
+def _closed_to(user: str, path: str) -> str:
+    """Return a directory on the way to a file, links followed, that a user cannot enter."""
+    try:
+        entry = pwd.getpwnam(user)
+        uid, groups = entry.pw_uid, set(os.getgrouplist(user, entry.pw_gid))
+    except KeyError:
+        uid, groups = -1, set()
+    for way in (path, os.path.realpath(path)):
+        directory = os.path.dirname(way)
+        while directory != "/":
+            status = os.stat(directory)
+            ours = (status.st_uid == uid) << 6 | (status.st_gid in groups) << 3 | 1
+            if not status.st_mode & ours:
+                return directory
+            directory = os.path.dirname(directory)
+    return ""

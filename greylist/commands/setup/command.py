@@ -13,6 +13,7 @@ from greylist.commands.check.command import examine, show
 from greylist.commands.invocation import Invocation
 from greylist.commands.setup import account, server, takeover
 from greylist.commands.setup.postfix import FOREIGN, Configuration
+from greylist.commands.setup.server import Server
 from greylist.commands.setup.steps import Steps
 
 if TYPE_CHECKING:
@@ -73,6 +74,8 @@ def command(
       greylist setup --from postgrey
     """
     given, options = obj
+    # What is made is for others to read, whatever root's own files are.
+    os.umask(0o022)
     steps = Steps(dry_run)
     postfix = Configuration(steps, places["postfix"])
     if remove:
@@ -81,35 +84,37 @@ def command(
     config = given or os.environ.get("GREYLIST_CONFIG") or settings_module.DEFAULT_PATH
     config = os.path.abspath(config)
     settings = _settings(config, options)
-    service = takeover.SERVICES[origin] if origin else None
-    source = takeover.database(service, places["from_database"]) if service else ""
-    lines = takeover.settings_lines(service, places["from_options"]) if service else []
     user = places["user"] or ""
-    lists = postfix.plan(FOREIGN[service.name] if service else None)
-    _prepare(steps, settings, user, config, [*lines, *_lines(options)])
+    data = account.directory_of(settings)
+    program = account.program(user)
+    unit = Server(program, user, postfix.server_socket(), config, data, places["units"] or "")
+    service = takeover.SERVICES[origin] if origin else None
+    lines = takeover.settings_lines(service, places["from_options"]) if service else []
+    source = places["from_database"] or (takeover.database(service, lines) if service else "")
+    if serve:
+        server.refuse_elsewhere(unit)
+    account.refuse_options(config, options)
+    lists = postfix.plan(origin, serve)
+
+    account.make_user(steps, user, data or "/nonexistent", postfix.owner())
+    account.make_directory(steps, settings, user)
+    account.make_settings(steps, config, [*lines, *account.setting_lines(options)])
     if not dry_run:
         settings = _settings(config, options)
+    account.make_file(steps, settings.whitelist, "nogreylist")
     if service:
         takeover.import_entries(steps, settings, source, "what it knows by now")
-    if _offer(postfix, serve, user, config, places["units"] or ""):
+    if _offer(postfix, serve, unit, bool(lists)):
         postfix.ask_service(lists)
         if lists:
             postfix.reload()
-    if service:
-        takeover.import_entries(steps, settings, source, "what it has learnt since")
-        steps.say(f"Postfix asks {service.name} no more. Stop it: systemctl disable --now {origin}")
+        if service:
+            takeover.import_entries(steps, settings, source, "what it has learnt since")
+            steps.say(f"Postfix asks {origin} no more. Stop it: systemctl disable --now {origin}")
     if not steps.count:
         click.echo("All is set up: nothing was changed.")
     if not dry_run:
         _check(config, options, places["postfix"])
-
-
-def _prepare(steps: Steps, settings: Settings, user: str, config: str, lines: list[str]) -> None:
-    """Make what a filter needs before Postfix starts the first one."""
-    account.make_user(steps, user, os.path.dirname(settings.database) or "/nonexistent")
-    account.make_directory(steps, settings, user)
-    account.make_file(steps, config, "greylist.cf", lines)
-    account.make_file(steps, settings.whitelist, "nogreylist")
 
 
 def _settings(config: str, options: dict[str, str]) -> Settings:
@@ -122,27 +127,24 @@ def _settings(config: str, options: dict[str, str]) -> Settings:
     return settings
 
 
-def _lines(options: dict[str, str]) -> list[str]:
-    """Return lines of greylist.cf for the settings given as options."""
-    return [f"{name} = {value}" for name, value in options.items()]
-
-
-def _offer(postfix: Configuration, serve: bool, user: str, config: str, units: str) -> bool:
+def _offer(postfix: Configuration, serve: bool, unit: Server, is_news: bool) -> bool:
     """Make the service reachable; return whether it is, so that Postfix may be told to ask it."""
-    program = account.program()
+    steps = postfix.steps
+    before = steps.count
     if serve:
-        path = os.path.join(postfix.queue(), "private", "greylist")
-        server.make_units(postfix.steps, server.Server(program, user, path, config, units))
-        postfix.remove_service()
-        postfix.reload()
-        return server.start(postfix.steps, path)
-    server.stop(postfix.steps, units)
-    before = postfix.steps.count
-    words = [program, *(["--config", config] if config != settings_module.DEFAULT_PATH else [])]
-    first = f"{{ argv={program} }}" if " " in program else f"argv={program}"
+        server.make_units(steps, unit)
+        postfix.remove_services()
+        if steps.count > before:
+            postfix.reload()
+        return server.start(steps, unit.socket)
+    server.stop(steps, unit.directory)
+    words = [unit.program]
+    if unit.config != settings_module.DEFAULT_PATH:
+        words += ["--config", unit.config]
+    first = f"{{ argv={unit.program} }}" if " " in unit.program else f"argv={unit.program}"
     rest = [f"{{ {word} }}" if " " in word else word for word in words[1:]]
-    postfix.set_service(user, " ".join([first, *rest]))
-    if postfix.steps.count > before:
+    postfix.set_service(unit.user, " ".join([first, *rest]))
+    if is_news or steps.count > before:
         # Before anything asks it: a new smtpd reads main.cf at once, the master its file only now.
         postfix.reload()
     return True
@@ -151,11 +153,11 @@ def _offer(postfix: Configuration, serve: bool, user: str, config: str, units: s
 def _remove(postfix: Configuration, units: str) -> None:
     """Have nothing ask the service, and then end it."""
     steps = postfix.steps
-    postfix.leave_service()
+    postfix.leave_services()
     if steps.count:
         postfix.reload()
     before = steps.count
-    postfix.remove_service()
+    postfix.remove_services()
     if steps.count > before:
         postfix.reload()
     server.stop(steps, units)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
+from functools import partial
 from typing import TYPE_CHECKING
 
 from greylist.commands.check.postconf import LISTS, RECIPIENT, RELAY, Postfix, restrictions
@@ -15,13 +17,13 @@ from greylist.commands.setup.steps import Refusal
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from greylist.commands.check.postconf import Service, View
     from greylist.commands.setup.steps import Steps
 
 NAME = "greylist"
 ENDPOINT = f"unix:private/{NAME}"
 CALL = f"{{ {ENDPOINT}, default_action=DUNNO, timeout=10s }}"
-CALL_WITHOUT_BLANKS = f"{{{ENDPOINT},default_action=DUNNO,timeout=10s}}"
-_SUBMISSION = frozenset(("submission", "submissions", "smtps", "587", "465"))
+_REFERENCE = re.compile(r"\$[{(]?(\w+)")
 
 
 class Configuration:
@@ -33,7 +35,7 @@ class Configuration:
     """
 
     def __init__(self, steps: Steps, directory: str | None) -> None:
-        """Read main.cf and master.cf; Refusal if there is no Postfix."""
+        """Read main.cf and master.cf; Refusal if there is no Postfix, or no right to change it."""
         self.steps = steps
         self.directory = directory
         program = _program("postconf")
@@ -42,136 +44,215 @@ class Configuration:
         self._postconf = [program, *(["-c", directory] if directory else [])]
         self._postfix = [_program("postfix"), *(["-c", directory] if directory else [])]
         self._asked = Postfix(program, directory)
-        self._asked.load([])
+        self._read()
 
-    def queue(self) -> str:
-        """Return the queue directory."""
-        return self._raw("queue_directory", expanded=True)
+    def _read(self) -> None:
+        try:
+            self._asked.load([])
+            self._lines = self._asked.lines()
+        except OSError as error:
+            raise Refusal(f"Postfix is not set up here: {error}") from error
+        etc = self._raw("config_directory")
+        for path in (etc, os.path.join(etc, "main.cf"), os.path.join(etc, "master.cf")):
+            if not self.steps.dry and not os.access(path, os.W_OK):
+                raise Refusal(f"{path} cannot be changed: is it read-only, or are you not root?")
+
+    def server_socket(self) -> str:
+        """Return where Postfix looks for the service that it asks."""
+        return os.path.join(self._raw("queue_directory", expanded=True), "private", NAME)
+
+    def owner(self) -> str:
+        """Return as whom Postfix runs, and spawn(8) nothing."""
+        return self._raw("mail_owner", expanded=True)
+
+    def _services(self) -> list[Service]:
+        """Return the services that spawn a greylist."""
+        return [line for line in self._lines if line.is_greylist]
+
+    def _is_ours(self, endpoint: str) -> bool:
+        return is_ours(endpoint) or any(service.is_at(endpoint) for service in self._services())
+
+    def _is_of(self, origin: str, endpoint: str) -> bool:
+        return FOREIGN[origin](endpoint) and not self._is_ours(endpoint)
 
     def set_service(self, user: str, argv: str) -> None:
-        """Write our line of master.cf, and how long spawn(8) lets a filter live."""
-        line = f"{NAME} unix - n n - 0 spawn user={user} {argv}"
-        for service in self._asked.services():
-            if (service.name, service.type) == (NAME, "unix"):
-                self.steps.keep(f"{NAME}/unix of master.cf runs {service.program}")
+        """Write our line of master.cf, and how long spawn(8) lets a filter live.
+
+        A service of another name that is asked already is as good.
+        """
+        for service in self._services():
+            if not self._asking(service.is_at) and service.title != f"{NAME}/unix":
+                continue
+            if os.access(service.program, os.X_OK):
+                self.steps.keep(f"{service.title} of master.cf runs {service.program}")
+                name = service.name
                 break
         else:
-            if self._has_service():
-                raise Refusal(f"{NAME}/unix of master.cf is something else")
+            name = NAME
+            line = f"{NAME} unix - n n - 0 spawn user={user} {argv}"
             self.steps.run(*self._postconf, "-M", f"{NAME}/unix={line}")
-        limit = f"{NAME}_time_limit"
+        limit = f"{name}_time_limit"
         if self._asked.ask("-n", limit).strip():
             self.steps.keep(f"{limit} of main.cf")
         else:
             self.steps.run(*self._postconf, f"{limit}={TIME_LIMIT}")
 
-    def remove_service(self) -> None:
-        """Take our line out of master.cf."""
+    def remove_services(self) -> None:
+        """Take out of master.cf what spawns a greylist."""
+        limits = [f"{service.name}_time_limit" for service in self._services()]
         # While the service is there: postconf(1) knows the limit by it.
-        if self._asked.ask("-n", f"{NAME}_time_limit").strip():
-            self.steps.run(*self._postconf, "-X", f"{NAME}_time_limit")
-        if self._has_service():
-            self.steps.run(*self._postconf, "-MX", f"{NAME}/unix")
+        for limit in dict.fromkeys([*limits, f"{NAME}_time_limit"]):
+            if self._asked.ask("-n", limit).strip():
+                self.steps.run(*self._postconf, "-X", limit)
+        for service in self._services():
+            self.steps.run(*self._postconf, "-MX", service.title)
 
-    def _has_service(self) -> bool:
-        return bool(self._asked.ask("-M", f"{NAME}/unix").strip())
-
-    def plan(self, is_theirs: Callable[[str], bool] | None) -> dict[str, list[str]]:
-        """Return the lists, by their place, that will ask our service; empty if one does.
+    def plan(self, origin: str | None, serve: bool = False) -> dict[str, str]:
+        """Return the lists, by their place, as they will ask our service; empty if one does.
 
         Args:
-            is_theirs: says which endpoint is that of the service whose place we take, if any.
+            origin: the service whose place is taken, if any.
+            serve: whether ours is to be a server, and not spawned.
 
         Raises:
             Refusal: where to ask is not certain.
         """
-        ours = self._places(is_ours)
+        self._refuse_our_name()
+        ours = self._asking(self._is_ours)
+        for place, text in ours.items():
+            if serve and restriction.asks(text, is_ours) is None:
+                raise Refusal(f"{place} asks a greylist of another name: first setup --remove")
+        if origin:
+            return self._taken_over(origin, ours)
+        self._tell_of_others(bool(ours))
         if ours:
-            self.steps.keep(f"{ours[0][0]} asks {ENDPOINT}")
+            self.steps.keep(f"{next(iter(ours))} asks greylist")
             return {}
-        if is_theirs:
-            theirs = self._places(is_theirs)
-            if not theirs:
-                raise Refusal(f"nothing asks the service to take over from{_by_hand()}")
-            return {
-                place: restriction.replaced(items, number, CALL) for place, items, number in theirs
-            }
-        for service, known in FOREIGN.items():
-            if self._places(known):
-                raise Refusal(f"Postfix asks {service}: take over with --from {service}")
-        name, place = self._in_force()
-        items = restrictions(self._raw(place))
-        relay = self._asked.view().words(RELAY)
+        name, place, view = self._in_force()
         try:
-            return {place: restriction.inserted(items, relay, CALL)}
+            text = restriction.inserted(self._raw(place), view.words(RELAY), CALL)
+            return {place: self._writable(place, text)}
         except restriction.CannotTell as error:
             raise Refusal(f"cannot tell where in {name} to ask: {error}{_by_hand()}") from error
 
-    def ask_service(self, lists: dict[str, list[str]]) -> None:
+    def _refuse_our_name(self) -> None:
+        """Leave alone a service of our name that is not ours."""
+        for line in self._lines:
+            if line.title == f"{NAME}/unix" and not line.is_greylist:
+                raise Refusal(
+                    f"{line.title} of master.cf is something else ({line.command} "
+                    f"{' '.join(line.arguments)}): give it another name, there and in main.cf"
+                )
+
+    def _tell_of_others(self, is_set_up: bool) -> None:
+        """Say of another greylisting service; Refusal if it is there in our place."""
+        for service in FOREIGN:
+            if self._asking(partial(self._is_of, service)):
+                if not is_set_up:
+                    raise Refusal(f"Postfix asks {service}: take over with --from {service}")
+                self.steps.say(f"Postfix asks {service} as well: end that with --from {service}")
+
+    def _taken_over(self, origin: str, ours: dict[str, str]) -> dict[str, str]:
+        """Return the lists with our call in the place of another service's."""
+        is_theirs = partial(self._is_of, origin)
+        lists = {}
+        for place, before in self._asking(is_theirs).items():
+            text, asks_us = before, place in ours
+            while (number := restriction.asks(text, is_theirs)) is not None:
+                if asks_us:
+                    text = restriction.without(text, number)
+                else:
+                    text, asks_us = restriction.replaced(text, number, CALL), True
+            lists[place] = self._writable(place, text)
+        if ours and not lists:
+            self.steps.keep(f"{next(iter(ours))} asks greylist")
+        elif not lists:
+            raise Refusal(f"nothing asks {origin}, whose place is to be taken{_by_hand()}")
+        return lists
+
+    def ask_service(self, lists: dict[str, str]) -> None:
         """Write the lists that were planned."""
-        for place, items in lists.items():
-            self._write(place, items)
+        for place, text in lists.items():
+            self._write(place, text)
 
-    def leave_service(self) -> None:
-        """Have no list of main.cf and master.cf ask our service."""
-        for place, items, number in self._places(is_ours):
-            self._write(place, restriction.without(items, number))
+    def leave_services(self) -> None:
+        """Have no list of main.cf and master.cf ask a greylist that Postfix starts, or ours."""
+        relay = self._asked.view().words(RELAY)
+        for place, before in self._asking(self._is_ours).items():
+            text = before
+            while (number := restriction.asks(text, self._is_ours)) is not None:
+                text = restriction.without(text, number)
+            made = restriction.fresh(relay)
+            # What a set-up wrote where no list was; the relay list refuses as much.
+            if restrictions(text) == made.split() and restriction.is_guarded(relay):
+                text = ""
+            self._write(place, self._writable(place, text))
 
-    def _places(self, is_asked: Callable[[str], bool]) -> list[tuple[str, list[str], int]]:
-        """Return where such an endpoint is asked: the place, its items, and which item."""
-        overrides = [name for name in self._overrides() if name.endswith(LISTS)]
-        in_main = {
-            self._followed(name): None
-            for name in (RECIPIENT, RELAY, *LISTS, *self._asked.view().classes)
+    def _asking(self, is_asked: Callable[[str], bool]) -> dict[str, str]:
+        """Return the lists, by their place, that ask such an endpoint."""
+        overrides = [
+            f"{line.title}/{name}"
+            for line in self._lines
+            for name in (override.partition("=")[0] for override in line.overrides)
+            if name in LISTS
+        ]
+        found = self._values([*LISTS, *self._asked.view().classes])
+        found |= {place: self._raw(place) for place in overrides}
+        return {
+            place: text
+            for place, text in found.items()
+            if restriction.asks(text, is_asked) is not None
         }
-        found = []
-        for place in (*in_main, *overrides):
-            items = restrictions(self._raw(place))
-            number = restriction.asks(items, is_asked)
-            if number is not None:
-                found.append((place, items, number))
+
+    def _values(self, names: list[str]) -> dict[str, str]:
+        """Return parameters of main.cf as they are written, and those that they refer to."""
+        found: dict[str, str] = {}
+        while names:
+            pairs = (line.partition("=") for line in self._asked.ask(*names).splitlines())
+            new = {name.strip(): value.strip() for name, _, value in pairs}
+            found |= {name: new.get(name, "") for name in names}
+            referred = [name for value in new.values() for name in _REFERENCE.findall(value)]
+            names = [name for name in dict.fromkeys(referred) if name not in found]
         return found
 
-    def _in_force(self) -> tuple[str, str]:
-        """Return the list that strangers' recipients meet: its name and where it is written."""
-        name = RECIPIENT
-        lists = {
-            override: override.rpartition("/")[0]
-            for override in self._overrides()
-            if override.endswith(f"/{name}") and override.split("/")[0] not in _SUBMISSION
-        }
+    def _in_force(self) -> tuple[str, str, View]:
+        """Return the list that strangers' recipients meet: its name, its place, and their view."""
         strangers = self._strangers()
-        if not lists:
-            return name, self._followed(name)
-        if len(lists) == 1 and strangers == list(lists.values()):
-            return name, next(iter(lists))
+        own = [
+            s.title for s in strangers if any(o.startswith(f"{RECIPIENT}=") for o in s.overrides)
+        ]
+        if not strangers:
+            raise Refusal(
+                f"no smtpd in {self._raw('config_directory')}/master.cf takes mail from outside; "
+                "name another Postfix with --postfix (postmulti -l shows them)"
+            )
+        if not own:
+            return RECIPIENT, self._followed(RECIPIENT), self._asked.view()
+        if len(strangers) == 1:
+            place = self._followed(f"{own[0]}/{RECIPIENT}")
+            return RECIPIENT, place, self._asked.view(strangers[0].overrides)
         raise Refusal(
-            f"cannot tell which {name} is in force: master.cf has its own for "
-            f"{', '.join(lists.values())}, and strangers come to {', '.join(strangers)}{_by_hand()}"
+            f"cannot tell which {RECIPIENT} is in force: master.cf has its own for "
+            f"{', '.join(own)}, and strangers come to {', '.join(s.title for s in strangers)}"
+            f"{_by_hand()}"
         )
 
-    def _followed(self, name: str) -> str:
+    def _followed(self, place: str) -> str:
         """Return the parameter that a list's value is, when it is nothing but ``$name``."""
         for _ in range(5):
-            value = self._raw(name).strip()
+            value = self._raw(place)
             inner = value[1:].strip("{}()")
             if not (value.startswith("$") and inner.isidentifier()):
                 break
-            name = inner
-        return name
+            place = inner
+        return place
 
-    def _strangers(self) -> list[str]:
-        """Return the services of master.cf that speak SMTP, but for users of our own."""
-        found = []
-        for line in self._asked.ask("-M").splitlines():
-            fields = line.split()
-            if len(fields) > 7 and fields[7] == "smtpd" and fields[0] not in _SUBMISSION:
-                found.append(f"{fields[0]}/{fields[1]}")
-        return found
-
-    def _overrides(self) -> list[str]:
-        """Return ``service/type/parameter`` for what master.cf overrides."""
-        return [line.partition(" = ")[0] for line in self._asked.ask("-P").splitlines()]
+    def _strangers(self) -> list[Service]:
+        """Return the services of master.cf to which mail comes from outside."""
+        off = set(re.split(r"[\s,]+", self._raw("master_service_disable").replace(".", "/")))
+        found = [s for s in self._lines if s.is_for_strangers and off.isdisjoint((s.type, s.title))]
+        # At loopback a filter gives mail back; where there is nothing else, it comes from a tunnel.
+        return [service for service in found if not service.is_local] or found
 
     def _raw(self, place: str, expanded: bool = False) -> str:
         """Return a value as it is written, of main.cf or (with slashes) of master.cf."""
@@ -179,14 +260,21 @@ class Configuration:
             return self._asked.ask("-P", place).partition(" = ")[2].strip()
         return self._asked.ask("-hx" if expanded else "-h", place).strip()
 
-    def _write(self, place: str, items: list[str]) -> None:
-        # No commas: one between a restriction and its argument would be right and read wrong.
-        value = " ".join(items)
+    def _writable(self, place: str, text: str) -> str:
+        """Return a list as postconf(1) can write it there; Refusal if it cannot."""
+        # Of master.cf it takes no blank, and Postfix a comma for it, in braces too.
+        if "/" not in place:
+            return text
+        items = [re.sub(r"[\s,]*([{}])[\s,]*", r"\1", item) for item in restrictions(text)]
+        if any(item.count("{") > 1 or re.search(r"\s=|=\s", item) for item in items):
+            raise Refusal(f"cannot write braces within braces into {place}{_by_hand()}")
+        return ",".join(re.sub(r"[\s,]+", ",", item) for item in items)
+
+    def _write(self, place: str, text: str) -> None:
         if "/" in place:
-            # postconf(1) takes no blank here, and Postfix a comma for it, in braces too.
-            self.steps.run(*self._postconf, "-P", f"{place}={_without_blanks(items)}")
-        elif value:
-            self.steps.run(*self._postconf, f"{place}={value}")
+            self.steps.run(*self._postconf, "-P", f"{place}={text}")
+        elif text or place != RECIPIENT:
+            self.steps.run(*self._postconf, f"{place}={text}")
         else:
             self.steps.run(*self._postconf, "-X", place)
 
@@ -200,10 +288,6 @@ class Configuration:
             self.steps.keep("Postfix does not run: no reload")
         else:
             self.steps.run(*command, "reload")
-
-
-def _without_blanks(items: list[str]) -> str:
-    return ",".join(CALL_WITHOUT_BLANKS if item == CALL else item for item in items)
 
 
 def is_ours(endpoint: str) -> bool:

@@ -9,14 +9,19 @@ from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from greylist.commands.setup.account import example
+from greylist.commands.setup.steps import Refusal
+from greylist.commands.whole_file import write_whole
 from greylist.settings import DEFAULT_PATH
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     from greylist.commands.setup.steps import Steps
 
 UNITS = ("greylist.service", "greylist.socket")
 DIRECTORY = "/etc/systemd/system"
 _SOCKET = "/var/spool/postfix/private/greylist"
+_DATA = "/var/lib/greylist"
 _PACKAGED = ("/usr/lib/systemd/system", "/lib/systemd/system")
 
 
@@ -28,6 +33,7 @@ class Server(NamedTuple):
         user: whom it runs as.
         socket: the path of its socket.
         config: the settings' file.
+        data: the database's directory; empty when several hosts share it.
         directory: where the administrator's units are.
     """
 
@@ -35,40 +41,77 @@ class Server(NamedTuple):
     user: str
     socket: str
     config: str
+    data: str
     directory: str
 
     def unit(self, name: str) -> str:
         """Return the text of a unit."""
         text = example(name)
-        text = text.replace("/usr/bin/greylist ", f"{self.program} ")
-        text = text.replace(_SOCKET, self.socket)
+        text = text.replace("/usr/bin/greylist ", f"{_word(self.program)} ")
+        text = text.replace(_SOCKET, _escaped(self.socket))
         text = text.replace("User=greylist\nGroup=greylist\n", f"User={self.user}\n")
+        if self.data not in {"", _DATA}:
+            state = "StateDirectory=greylist\nStateDirectoryMode=0700\n"
+            text = text.replace(state, f"ReadWritePaths={_word(self.data)}\n")
         if self.config != DEFAULT_PATH:
-            line = f"Environment=GREYLIST_CONFIG={self.config}\n"
+            line = f"Environment={_word(f'GREYLIST_CONFIG={self.config}')}\n"
             text = text.replace("[Service]\n", f"[Service]\n{line}")
         return text
 
     def is_usual(self) -> bool:
         """Return whether a package's units are right as they are."""
-        return (self.user, self.socket, self.config) == ("greylist", _SOCKET, DEFAULT_PATH)
+        usual = ("greylist", _SOCKET, DEFAULT_PATH)
+        return (self.user, self.socket, self.config) == usual and self.data in {"", _DATA}
+
+
+def _escaped(text: str) -> str:
+    """Return a text without systemd's specifiers."""
+    return text.replace("%", "%%")
+
+
+def _word(text: str) -> str:
+    """Return a text as one word of a unit's line."""
+    text = _escaped(text)
+    return f'"{text}"' if " " in text else text
+
+
+def _there(server: Server, name: str) -> str:
+    """Return the path of a unit that is there; empty if there is none."""
+    places = [server.directory, *(_PACKAGED if server.is_usual() else ())]
+    return next(filter(os.path.exists, _paths(places, name)), "")
+
+
+def refuse_elsewhere(server: Server) -> None:
+    """Have no unit of a socket for elsewhere, as of another Postfix.
+
+    Raises:
+        Refusal: there is one.
+    """
+    path = _there(server, "greylist.socket")
+    if path and f"ListenStream={_escaped(server.socket)}\n" not in _text(path):
+        raise Refusal(
+            f"{path} listens elsewhere, and this Postfix asks at {server.socket}: "
+            "add a ListenStream= of that to it"
+        )
 
 
 def make_units(steps: Steps, server: Server) -> None:
     """Write the units, unless a package of the system or somebody has done so."""
     for name in UNITS:
-        places = [server.directory, *(_PACKAGED if server.is_usual() else ())]
-        there = next((d for d in places if os.path.exists(os.path.join(d, name))), None)
-        if there:
-            steps.keep(os.path.join(there, name))
+        if there := _there(server, name):
+            steps.keep(there)
             continue
         target = os.path.join(server.directory, name)
-        steps.change(f"write {target}", partial(_write, target, server.unit(name)))
+        steps.change(f"write {target}", partial(write_whole, target, server.unit(name)))
 
 
-def _write(path: str, text: str) -> None:
-    with open(path, "x", encoding="utf-8") as file:
-        os.fchmod(file.fileno(), 0o644)
-        file.write(text)
+def _paths(places: Iterable[str], name: str) -> Iterator[str]:
+    return (os.path.join(place, name) for place in places)
+
+
+def _text(path: str) -> str:
+    with open(path, encoding="utf-8", errors="replace") as file:
+        return file.read()
 
 
 def runs_systemd() -> bool:
@@ -108,7 +151,7 @@ def stop(steps: Steps, directory: str) -> None:
 
 
 def _packaged(name: str) -> bool:
-    return any(os.path.exists(os.path.join(place, name)) for place in _PACKAGED)
+    return any(map(os.path.exists, _paths(_PACKAGED, name)))
 
 
 def listens(path: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from typing import TYPE_CHECKING, NamedTuple
 
 from greylist.commands.import_ import take_over
@@ -44,17 +45,19 @@ def settings_lines(service: Service, path: str | None) -> list[str]:
         raise Refusal(str(error)) from error
 
 
-def database(service: Service, given: str | None) -> str:
-    """Return where the service's database is.
+def database(service: Service, lines: list[str]) -> str:
+    """Return where the service's database is: where its options say, or in a usual place.
 
     Raises:
-        Refusal: it is in none of the usual places.
+        Refusal: it is in none of them.
     """
-    found = given or next(filter(os.path.exists, service.databases), None)
+    told: list[str] = re.findall(r"(?m)^#.*greylist import (/\S+)$", "\n".join(lines))
+    places = (*told, *service.databases)
+    found = next(filter(os.path.exists, places), None)
     if not found:
         raise Refusal(
-            f"no database of {service.name} in {' or '.join(service.databases)}: name it, or a "
-            "dump of its tables, with --from-database"
+            f"no database of {service.name} in {' or '.join(places)}: name it, or a dump of its "
+            "tables, with --from-database"
         )
     return found
 
