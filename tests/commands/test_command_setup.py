@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import subprocess
-from types import SimpleNamespace
 
 import postfix_harness
 import pytest
@@ -17,9 +15,9 @@ from greylist.commands.setup.postfix import CALL, is_ours
 from greylist.commands.setup.restriction import FRESH, CannotTell, asks, inserted, without
 
 from .postfix_files import user
+from .setup_host import MASTER, needs_postconf
 
 RELAY = ["permit_mynetworks", "permit_sasl_authenticated", "defer_unauth_destination"]
-MASTER = "smtp inet n - y - - smtpd\nsubmission inet n - y - - smtpd\n"
 OVERRIDE = """\
 smtp inet n - y - - smtpd
   -o smtpd_recipient_restrictions=reject_unauth_destination
@@ -27,10 +25,6 @@ submission inet n - y - - smtpd
   -o smtpd_recipient_restrictions=reject
 """
 ASK = f"check_policy_service {CALL}"
-
-needs_postconf = pytest.mark.skipif(
-    not (shutil.which("postconf") or os.path.exists("/usr/sbin/postconf")), reason="needs Postfix"
-)
 
 
 def test_a_list_of_its_own():
@@ -92,50 +86,9 @@ def test_no_certain_place(text, relay, words):
         inserted(text, relay.replace(",", "").split(), CALL)
 
 
-@pytest.fixture
-def mx(host, program, monkeypatch):
-    """Return a host with a Postfix's two files, and how to set it up."""
-    etc = host.path / "etc"
-    etc.mkdir()
-    # Its own directory is not made yet: setup does that.
-    host.database.parent.rmdir()
-    host.config.unlink()
-    host.whitelist.unlink()
-
-    def write(main, master=MASTER):
-        text = f"compatibility_level = 3.6\nmail_owner = postfix\n{main}\n"
-        (etc / "main.cf").write_text(text)
-        (etc / "master.cf").write_text(master)
-        os.utime(etc / "main.cf", (1_500_000_000, 1_500_000_000))
-
-    def setup(*arguments, code=0):
-        os.utime(etc / "main.cf", (1_500_000_000, 1_500_000_000))
-        done = subprocess.run(
-            [
-                program, "--config", host.config, "--database", host.database,
-                "--whitelist", host.whitelist, "setup", "--user", user(),
-                "--postfix", etc, "--units", host.path, *arguments,
-            ],
-            capture_output=True, text=True, check=False, timeout=60, umask=0o022,
-        )  # fmt: skip
-        assert done.returncode in ({0, 1} if code is None else {code}), done.stdout + done.stderr
-        return done.stdout + done.stderr
-
-    def state():
-        return {
-            path.relative_to(host.path): path.read_bytes()
-            for path in sorted(host.path.rglob("*"))
-            if path.is_file()
-        }
-
-    return SimpleNamespace(host=host, etc=etc, write=write, setup=setup, state=state)
-
-
 def value(mx, name, option="-h"):
     """Return what postconf says."""
-    program = shutil.which("postconf") or "/usr/sbin/postconf"
-    arguments = [program, "-c", mx.etc, option, name]
-    return subprocess.run(arguments, capture_output=True, text=True, check=True).stdout.strip()
+    return mx.postconf(option, name).strip()
 
 
 @needs_postconf

@@ -94,7 +94,7 @@ def command(
     if serve:
         server.refuse_elsewhere(unit)
     account.refuse_options(config, options)
-    lists = postfix.plan(origin, serve)
+    lists = postfix.plan(origin, takeover.listening(lines), serve)
 
     account.make_user(steps, user, data or "/nonexistent", postfix.owner())
     account.make_directory(steps, settings, user)

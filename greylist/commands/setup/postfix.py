@@ -6,7 +6,7 @@ import os
 import re
 import shutil
 import subprocess
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 from greylist.commands.check.postconf import LISTS, RECIPIENT, RELAY, Postfix, restrictions
@@ -15,7 +15,7 @@ from greylist.commands.setup import restriction
 from greylist.commands.setup.steps import Refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from greylist.commands.check.postconf import Service, View
     from greylist.commands.setup.steps import Steps
@@ -42,13 +42,18 @@ class Configuration:
         if not program:
             raise Refusal("there is no postconf here: install Postfix first")
         self._postconf = [program, *(["-c", directory] if directory else [])]
-        self._postfix = [_program("postfix"), *(["-c", directory] if directory else [])]
+        self._postfix = [
+            _program("postfix") or "postfix",
+            *(["-c", directory] if directory else []),
+        ]
         self._asked = Postfix(program, directory)
         self._read()
+        # Before any change, as postfix(1) waits for a file to be some seconds old.
+        self._runs = _succeeds(*self._postfix, "status")
 
     def _read(self) -> None:
         try:
-            self._asked.load([])
+            self._main = self._asked.view()
             self._lines = self._asked.lines()
         except OSError as error:
             raise Refusal(f"Postfix is not set up here: {error}") from error
@@ -72,8 +77,10 @@ class Configuration:
     def _is_ours(self, endpoint: str) -> bool:
         return is_ours(endpoint) or any(service.is_at(endpoint) for service in self._services())
 
-    def _is_of(self, origin: str, endpoint: str) -> bool:
-        return FOREIGN[origin](endpoint) and not self._is_ours(endpoint)
+    def _is_of(self, origin: str, told: Iterable[str], endpoint: str) -> bool:
+        """Return whether an endpoint is another service's, by its name or by its options."""
+        known = FOREIGN[origin](endpoint) or any(map(endpoint.endswith, told))
+        return known and not self._is_ours(endpoint)
 
     def set_service(self, user: str, argv: str) -> None:
         """Write our line of master.cf, and how long spawn(8) lets a filter live.
@@ -107,11 +114,14 @@ class Configuration:
         for service in self._services():
             self.steps.run(*self._postconf, "-MX", service.title)
 
-    def plan(self, origin: str | None, serve: bool = False) -> dict[str, str]:
+    def plan(
+        self, origin: str | None, told: Iterable[str] = (), serve: bool = False
+    ) -> dict[str, str]:
         """Return the lists, by their place, as they will ask our service; empty if one does.
 
         Args:
             origin: the service whose place is taken, if any.
+            told: how the endpoints end that its options name.
             serve: whether ours is to be a server, and not spawned.
 
         Raises:
@@ -123,7 +133,7 @@ class Configuration:
             if serve and restriction.asks(text, is_ours) is None:
                 raise Refusal(f"{place} asks a greylist of another name: first setup --remove")
         if origin:
-            return self._taken_over(origin, ours)
+            return self._taken_over(origin, ours, partial(self._is_of, origin, tuple(told)))
         self._tell_of_others(bool(ours))
         if ours:
             self.steps.keep(f"{next(iter(ours))} asks greylist")
@@ -147,14 +157,15 @@ class Configuration:
     def _tell_of_others(self, is_set_up: bool) -> None:
         """Say of another greylisting service; Refusal if it is there in our place."""
         for service in FOREIGN:
-            if self._asking(partial(self._is_of, service)):
+            if self._asking(partial(self._is_of, service, ())):
                 if not is_set_up:
                     raise Refusal(f"Postfix asks {service}: take over with --from {service}")
                 self.steps.say(f"Postfix asks {service} as well: end that with --from {service}")
 
-    def _taken_over(self, origin: str, ours: dict[str, str]) -> dict[str, str]:
+    def _taken_over(
+        self, origin: str, ours: dict[str, str], is_theirs: Callable[[str], bool]
+    ) -> dict[str, str]:
         """Return the lists with our call in the place of another service's."""
-        is_theirs = partial(self._is_of, origin)
         lists = {}
         for place, before in self._asking(is_theirs).items():
             text, asks_us = before, place in ours
@@ -167,7 +178,10 @@ class Configuration:
         if ours and not lists:
             self.steps.keep(f"{next(iter(ours))} asks greylist")
         elif not lists:
-            raise Refusal(f"nothing asks {origin}, whose place is to be taken{_by_hand()}")
+            raise Refusal(
+                f"nothing asks {origin} where it usually listens; if it is asked elsewhere, name "
+                f"its options with --from-options{_by_hand()}"
+            )
         return lists
 
     def ask_service(self, lists: dict[str, str]) -> None:
@@ -177,32 +191,36 @@ class Configuration:
 
     def leave_services(self) -> None:
         """Have no list of main.cf and master.cf ask a greylist that Postfix starts, or ours."""
-        relay = self._asked.view().words(RELAY)
+        relay = self._main.words(RELAY)
         for place, before in self._asking(self._is_ours).items():
             text = before
             while (number := restriction.asks(text, self._is_ours)) is not None:
                 text = restriction.without(text, number)
-            made = restriction.fresh(relay)
             # What a set-up wrote where no list was; the relay list refuses as much.
-            if restrictions(text) == made.split() and restriction.is_guarded(relay):
+            made = self._writable(place, restriction.fresh(relay))
+            if text == made and restriction.is_guarded(relay):
                 text = ""
             self._write(place, self._writable(place, text))
 
     def _asking(self, is_asked: Callable[[str], bool]) -> dict[str, str]:
         """Return the lists, by their place, that ask such an endpoint."""
+        return {
+            place: text
+            for place, text in self._lists.items()
+            if restriction.asks(text, is_asked) is not None
+        }
+
+    @cached_property
+    def _lists(self) -> dict[str, str]:
+        """The lists by their place, as they are before any is written."""
         overrides = [
             f"{line.title}/{name}"
             for line in self._lines
             for name in (override.partition("=")[0] for override in line.overrides)
             if name in LISTS
         ]
-        found = self._values([*LISTS, *self._asked.view().classes])
-        found |= {place: self._raw(place) for place in overrides}
-        return {
-            place: text
-            for place, text in found.items()
-            if restriction.asks(text, is_asked) is not None
-        }
+        found = self._values([*LISTS, *self._main.classes])
+        return found | {place: self._raw(place) for place in overrides}
 
     def _values(self, names: list[str]) -> dict[str, str]:
         """Return parameters of main.cf as they are written, and those that they refer to."""
@@ -227,7 +245,7 @@ class Configuration:
                 "name another Postfix with --postfix (postmulti -l shows them)"
             )
         if not own:
-            return RECIPIENT, self._followed(RECIPIENT), self._asked.view()
+            return RECIPIENT, self._followed(RECIPIENT), self._main
         if len(strangers) == 1:
             place = self._followed(f"{own[0]}/{RECIPIENT}")
             return RECIPIENT, place, self._asked.view(strangers[0].overrides)
@@ -280,14 +298,10 @@ class Configuration:
 
     def reload(self) -> None:
         """Have a Postfix that runs read its files again."""
-        command = [self._postfix[0] or "postfix", *self._postfix[1:]]
-        done = subprocess.run(
-            [*command, "status"], stdin=subprocess.DEVNULL, capture_output=True, check=False
-        )
-        if done.returncode:
-            self.steps.keep("Postfix does not run: no reload")
+        if self._runs:
+            self.steps.run(*self._postfix, "reload")
         else:
-            self.steps.run(*command, "reload")
+            self.steps.keep("Postfix does not run: no reload")
 
 
 def is_ours(endpoint: str) -> bool:
@@ -314,6 +328,11 @@ def _by_hand() -> str:
         f".\nPut it there yourself, after reject_unauth_destination, and run setup again:\n"
         f"    check_policy_service {CALL}"
     )
+
+
+def _succeeds(*command: str) -> bool:
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    return not done.returncode
 
 
 def _program(name: str) -> str:

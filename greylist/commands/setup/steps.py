@@ -57,9 +57,8 @@ def _run(command: tuple[str, ...]) -> None:
         done = subprocess.run(
             command,
             stdin=subprocess.DEVNULL,
-            # A file would do as well: a daemon that stays behind would keep a pipe open.
             stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE if command[0] != "postfix" else subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
             text=True,
             errors="surrogateescape",
             timeout=120,

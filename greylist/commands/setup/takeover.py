@@ -45,6 +45,15 @@ def settings_lines(service: Service, path: str | None) -> list[str]:
         raise Refusal(str(error)) from error
 
 
+def listening(lines: list[str]) -> list[str]:
+    """Return how endpoints end at which the service listens by its options."""
+    told = re.findall(r"(?m)^# (?:--)?(inet|unix) ?= ?(\S+): ", "\n".join(lines))
+    return [
+        f":{place.rpartition(':')[2]}" if kind == "inet" else f"unix:{place}"
+        for kind, place in told
+    ]
+
+
 def database(service: Service, lines: list[str]) -> str:
     """Return where the service's database is: where its options say, or in a usual place.
 
