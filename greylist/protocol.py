@@ -65,13 +65,18 @@ class Parser:
         if len(self._tail) > LINE_LIMIT:
             raise RequestError(f"line of more than {LINE_LIMIT} bytes")
 
+    @property
+    def began(self) -> bool:
+        """Whether a request has begun, and is not whole yet."""
+        return bool(self._tail or self._count)
+
     def end(self) -> None:
         """See that the connection does not end within a request.
 
         Raises:
             RequestError: it does.
         """
-        if self._tail or self._count:
+        if self.began:
             raise RequestError("connection ended in the middle of a request")
 
 

@@ -176,6 +176,72 @@ def test_standard_error_that_nobody_reads(place, read):
         assert server.end() == 0
 
 
+def hurried(place, **seconds):
+    """Have the server's limits of time be these; the rules are the same."""
+    place.environment_extra["PYTHONPATH"] = str(place.directory)
+    lines = [f"s.{name} = {value}\n" for name, value in {"SWEEP_EVERY": 0.1, **seconds}.items()]
+    text = "import greylist.serve.server as s\n" + "".join(lines)
+    (place.directory / "sitecustomize.py").write_text(text)
+
+
+def is_hung_up_on(connection, within=10):
+    """Return whether the server hangs up on a connection, whose replies are left out."""
+    connection.settimeout(within)
+    try:
+        while connection.recv(65536):
+            pass
+    except ConnectionResetError:
+        pass
+    except TimeoutError:
+        return False
+    return True
+
+
+def test_who_does_not_end_what_he_began(place):
+    """Who asks nothing, or a byte at a time, or takes no reply, is hung up on; the idle stay."""
+    hurried(place, REQUEST_TIME=2)
+    gone = (BrokenPipeError, ConnectionResetError)
+    with Server(place) as server, server.connect() as deaf:
+        deaf.settimeout(0.3)
+        with contextlib.suppress(TimeoutError, *gone):
+            while True:
+                deaf.sendall(several(0, 500))
+        silent, slow, idle, late = (server.connect() for _ in range(4))
+        with silent, slow, idle, late:
+            idle.sendall(several(1, 1))
+            late.sendall(several(2, 1) + b"request=")
+            assert replies(idle, 1) == replies(late, 1) == DEFERRED
+            with contextlib.suppress(*gone):
+                for byte in request()[:60]:
+                    slow.sendall(bytes([byte]))
+                    time.sleep(0.1)
+            assert all(is_hung_up_on(one) for one in (silent, slow, deaf, late))
+            idle.sendall(several(3, 1))
+            assert replies(idle, 1) == DEFERRED
+        server.end()
+        assert b"for 2 s no request was completed or no reply taken" in server.said
+
+
+def test_the_idle_make_room(place):
+    """When there is no room, connections that smtpd(8) would have closed itself make some."""
+    hurried(place, IDLE_TIME=2)
+    with Server(place, "--max-connections", "2") as server:
+        idle = [server.connect() for _ in range(2)]
+        for number, one in enumerate(idle):
+            one.sendall(several(number, 1))
+            assert replies(one, 1) == DEFERRED
+        time.sleep(1)
+        with server.connect() as newest:
+            newest.settimeout(0.2)
+            newest.sendall(several(9, 1))
+            with pytest.raises(TimeoutError):
+                newest.recv(1)
+            newest.settimeout(10)
+            assert replies(newest, 1) == DEFERRED
+        for one in idle:
+            one.close()
+
+
 def test_workers_that_die_at_their_start(place):
     """Workers that cannot live are started once in a second, and the server can be ended."""
     place.environment_extra["PYTHONPATH"] = str(place.directory)

@@ -1,109 +1,58 @@
-"""Many connections in one process; requests that have arrived together are decided together."""
+"""Many connections in one process; requests that have arrived together are decided together.
+
+The connections have a poll of their own, which the event loop watches as one descriptor: what a
+turn costs beside its requests is the loop's once, not once a connection. The loop is there for
+signals, timers and the figures.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import select
 import signal
+import socket
 from contextlib import suppress
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from greylist.log import place_of
-from greylist.protocol import Parser, RequestError, reply
+from greylist.protocol import RequestError, reply
+from greylist.serve.connection import REQUEST_TIME, Connection
 from greylist.serve.descriptors import room
 from greylist.serve.listen import notify
 from greylist.store import StoreError
 
 if TYPE_CHECKING:
-    import socket
     from collections.abc import Awaitable, Callable, Sequence
     from typing import Any
 
     from greylist.answer import Responder
     from greylist.decision import Decision
     from greylist.protocol import Request
+    from greylist.serve.connection import Asked
 
     Observe = Callable[[Sequence[Decision | RequestError | StoreError], float], None]
+    Batch = list[tuple[Connection, Asked]]
 
 BATCH = 512
 """Requests in a transaction at most: it holds the lock for some 10 ms then."""
 
-READ = 65536
-"""Bytes that are read at once; a connection that sends more takes several turns."""
+LAST_WORDS = 0.4
+"""Seconds in which the last requests are read, and as many in which the last replies are taken."""
 
-LAST_WORDS = 0.5
-"""Seconds in which the last replies have to be taken at the end."""
+SWEEP_EVERY = 5.0
+"""Seconds between two looks for connections that have been silent for too long."""
 
-
-class Connection(asyncio.BufferedProtocol):
-    """One client; its requests are answered in their order.
-
-    Attributes:
-        transport: where its replies go.
-        ended: it is not answered any more.
-    """
-
-    __slots__ = ("_parser", "_server", "ended", "transport")
-
-    def __init__(self, server: Server) -> None:
-        self._server = server
-        self._parser = Parser(server.responder.garbage)
-        self.ended = False
-        self.transport: asyncio.Transport
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Count the connection."""
-        self.transport = cast("asyncio.Transport", transport)  # uvloop's has no such base
-        self._server.connections.add(self)
-
-    def get_buffer(self, sizehint: int) -> memoryview:
-        """Return where to read to: one buffer for all, as it is emptied at once."""
-        return self._server.buffer
-
-    def buffer_updated(self, nbytes: int) -> None:
-        """Queue the requests that are whole."""
-        server = self._server
-        try:
-            for request in self._parser.feed(server.buffer[:nbytes].tobytes()):
-                server.queue(self, request)
-        except RequestError as error:
-            server.queue(self, error)
-
-    def eof_received(self) -> bool:
-        """End when all that has arrived is answered; a request cut short is broken."""
-        try:
-            self._parser.end()
-        except RequestError as error:
-            self._server.queue(self, error)
-        else:
-            self._server.queue(self, None)
-        return True
-
-    def pause_writing(self) -> None:
-        """Read no more of a client that does not take its replies."""
-        self.transport.pause_reading()
-
-    def resume_writing(self) -> None:
-        """Read on."""
-        self.transport.resume_reading()
-
-    def hang_up(self) -> None:
-        """Answer no further request, and close the connection when its replies are written."""
-        self.ended = True
-        self.transport.close()
-
-    def connection_lost(self, error: Exception | None) -> None:
-        """Make room for another connection."""
-        self.ended = True
-        self._server.lost(self)
+IDLE_TIME = 300.0
+"""Seconds for which smtpd(8) keeps a connection that it does not use (postconf(5),
+smtpd_policy_service_max_idle). When there is no room, one that is idle for longer makes some."""
 
 
 class Server:
-    """The connections of one process, and the requests that wait for the next turn.
+    """The connections of one process.
 
     Attributes:
         responder: answers.
-        connections: those that are open.
-        buffer: what a connection has sent, while it is parsed.
+        connections: those that are open, by their descriptors.
         observe: is told what was decided, and how many seconds that took.
         shown: the server of the figures, if there is one.
     """
@@ -111,16 +60,14 @@ class Server:
     def __init__(self, responder: Responder, listeners: list[socket.socket]) -> None:
         """Args: responder: answers; listeners: the sockets, listening and not blocking."""
         self.responder = responder
-        self.connections: set[Connection] = set()
-        self.buffer = memoryview(bytearray(READ))
+        self.connections: dict[int, Connection] = {}
         self.observe: Observe | None = None
         self.shown: asyncio.Server | None = None
-        self._listeners = listeners
-        self._waiting: list[tuple[Connection, Request | RequestError | None]] = []
+        self._listeners = {listener.fileno(): listener for listener in listeners}
+        self._poll = select.epoll()
         self._accepting = False
         self._most = room(responder.settings.max_connections, responder.log.warning)
         self._loop = asyncio.get_running_loop()
-        self._accepted: set[asyncio.Task[object]] = set()
         self._ended = asyncio.Event()
         self._empty = asyncio.Event()
 
@@ -135,6 +82,8 @@ class Server:
             self._loop.add_signal_handler(number, self._ended.set)
         if parent is not None:
             self._loop.add_reader(parent, self._ended.set)
+        self._loop.add_reader(self._poll.fileno(), self._turn)
+        self._loop.call_later(SWEEP_EVERY, self._sweep)
         self._accept(True)
         notify(b"READY=1")
         await self._ended.wait()
@@ -142,92 +91,130 @@ class Server:
             self._loop.remove_reader(parent)
         notify(b"STOPPING=1")
         self._accept(False)
-        # One turn for what the kernel has already received.
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)
-        self._flush()
-        for connection in tuple(self.connections):
-            connection.hang_up()
+        end = self._loop.time() + LAST_WORDS
+        while self._turn() and self._loop.time() < end:
+            pass
+        for connection in tuple(self.connections.values()):
+            self._hang_up(connection)
         if self.connections:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._empty.wait(), LAST_WORDS)
+        self._loop.remove_reader(self._poll.fileno())
+        self._poll.close()
 
     def _log_exception(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """Log what asyncio would write to standard error, which may not be there."""
         error = context.get("exception")
         self.responder.log.fatal(f"{context['message']}: {error!r}")
 
+    # Connections
+
     def _accept(self, wanted: bool) -> None:
         """Accept connections, or leave them in the kernel's queue."""
         if wanted == self._accepting or (wanted and self._ended.is_set()):
             return
         self._accepting = wanted
-        for listener in self._listeners:
+        for descriptor in self._listeners:
             if wanted:
-                self._loop.add_reader(listener, self._take, listener)
+                self._poll.register(descriptor, select.EPOLLIN)
             else:
-                self._loop.remove_reader(listener)
+                self._poll.unregister(descriptor)
 
-    def _take(self, listener: socket.socket) -> None:
-        try:
-            client, _ = listener.accept()
-        except (BlockingIOError, ConnectionAbortedError):
-            return  # another worker has it, or it has gone
-        except OSError as error:  # no descriptor is left: the newest has to wait
-            self.responder.log.warning(f"cannot accept a connection: {error.strerror}")
-            self._accept(False)
-            self._loop.call_later(1, self._accept, True)
-            return
-        client.setblocking(False)
-        made = self._loop.connect_accepted_socket(lambda: Connection(self), client)
-        task = self._loop.create_task(made)
-        self._accepted.add(task)
-        task.add_done_callback(self._made)
-        if self._full():
-            self._accept(False)
+    def _take(self, listener: socket.socket, now: float) -> None:
+        """Accept the connections that wait at a socket."""
+        while self._accepting:
+            try:
+                client, _ = listener.accept()
+            except BlockingIOError:
+                return  # that is all, or another worker has it
+            except ConnectionAbortedError:
+                continue
+            except OSError as error:  # no descriptor is left: the newest has to wait
+                self.responder.log.warning(f"cannot accept a connection: {error.strerror}")
+                self._accept(False)
+                self._loop.call_later(1, self._accept, True)
+                return
+            client.setblocking(False)
+            if client.family != socket.AF_UNIX:
+                client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            connection = Connection(client, self._poll, self.responder.garbage, now)
+            self.connections[connection.descriptor] = connection
+            self._accept(not self._is_full())
 
-    def _made(self, task: asyncio.Task[object]) -> None:
-        self._accepted.discard(task)
-        if not task.cancelled():
-            task.exception()  # it is known now: the client has gone
-        # Both the task and its connection counted until now.
-        self._accept(not self._full())
-
-    def _full(self) -> bool:
+    def _is_full(self) -> bool:
         most = min(self.responder.settings.max_connections, self._most)
-        return len(self.connections) + len(self._accepted) >= most
+        return len(self.connections) >= most
 
-    def lost(self, connection: Connection) -> None:
-        """Forget a connection; one that waits for the room it leaves is accepted."""
-        self.connections.discard(connection)
+    def _hang_up(self, connection: Connection) -> None:
+        """Answer no further request, and close the connection when its replies are taken."""
+        connection.ended = True
+        if not connection.has_replies:
+            self._close(connection)
+
+    def _close(self, connection: Connection) -> None:
+        """Close a connection; one that waits for the room it leaves is accepted."""
+        if self.connections.pop(connection.descriptor, None) is None:
+            return
+        connection.close()
         if not self._ended.is_set():
-            self._accept(not self._full())
+            self._accept(not self._is_full())
         elif not self.connections:
             self._empty.set()
 
-    def queue(self, connection: Connection, request: Request | RequestError | None) -> None:
-        """Keep a request for the next turn; None is the end of a connection's requests."""
-        if not self._waiting:
-            # What the loop has already seen arrive is queued before this is called.
-            self._loop.call_soon(self._flush)
-        self._waiting.append((connection, request))
+    def _sweep(self) -> None:
+        """Hang up on whoever does not end what he began; without room, on those idle for long."""
+        self._turn()  # whatever has come by now is in time
+        now = self._loop.time()
+        late = 0
+        for connection in tuple(self.connections.values()):
+            silence = now - connection.since
+            if connection.is_idle:
+                if silence > IDLE_TIME and not self._accepting:
+                    self._close(connection)
+            elif silence > REQUEST_TIME:
+                self._close(connection)
+                late += 1
+        if late:
+            self.responder.log.warning(
+                f"hung up on {late} connections, on which for {REQUEST_TIME:g} s no request was "
+                "completed or no reply taken"
+            )
+        self._loop.call_later(SWEEP_EVERY, self._sweep)
 
-    def _flush(self) -> None:
-        """Answer all waiting requests; in trouble hang up, as Postfix asks for."""
-        waiting, self._waiting = self._waiting, []
-        for start in range(0, len(waiting), BATCH):
+    # Requests
+
+    def _turn(self) -> bool:
+        """Answer all that has arrived; return whether there was anything."""
+        now = self._loop.time()
+        batch: Batch = []
+        events = self._poll.poll(0, self._most + len(self._listeners))
+        for descriptor, _ in events:
+            connection = self.connections.get(descriptor)
+            if connection is None:
+                self._take(self._listeners[descriptor], now)
+                continue
             try:
-                self._answer(waiting[start : start + BATCH])
+                if connection.has_replies:
+                    if connection.send_rest() and connection.ended:
+                        self._close(connection)
+                else:
+                    batch += [(connection, one) for one in connection.read(now)]
+            except OSError:
+                self._close(connection)
+        for start in range(0, len(batch), BATCH):
+            try:
+                self._answer(batch[start : start + BATCH])
             except Exception as error:  # noqa: BLE001 - none of them may wait for ever
                 known = isinstance(error, StoreError)
                 self.responder.log.fatal(str(error) if known else place_of(error))
                 # All of them: each batch could wait for the lock as long as this one.
-                for connection, _ in waiting[start:]:
-                    connection.hang_up()
-                return
+                for connection, _ in batch[start:]:
+                    self._hang_up(connection)
+                break
+        return bool(events)
 
-    def _answer(self, batch: list[tuple[Connection, Request | RequestError | None]]) -> None:
-        """Answer a batch in one transaction.
+    def _answer(self, batch: Batch) -> None:
+        """Answer a batch in one transaction; in trouble hang up, as Postfix asks for.
 
         Raises:
             StoreError: nobody was answered.
@@ -236,16 +223,31 @@ class Server:
         batch = [pair for pair in batch if not pair[0].ended]
         asked = [one for _, one in batch if isinstance(one, dict)]
         answers = iter(self._decide(asked) if asked else ())
+        replies: dict[Connection, bytes] = {}
         for connection, one in batch:
             answer = next(answers) if isinstance(one, dict) else one
             if connection.ended:
                 continue
             if answer is None or isinstance(answer, RequestError):
-                connection.hang_up()
+                connection.ended = True
+                replies.setdefault(connection, b"")
                 if answer:
                     self.responder.log.fatal(str(answer))
             else:
-                connection.transport.write(reply(answer.action))
+                replies[connection] = replies.get(connection, b"") + reply(answer.action)
+        for connection, data in replies.items():
+            self._reply(connection, data)
+
+    def _reply(self, connection: Connection, data: bytes) -> None:
+        """Send replies; hang up if nothing more is to be answered."""
+        try:
+            if data:
+                connection.send(data)
+        except OSError:
+            self._close(connection)
+        else:
+            if connection.ended:
+                self._hang_up(connection)
 
     def _decide(self, asked: list[Request]) -> list[Decision | RequestError]:
         if not self.observe:
@@ -288,7 +290,7 @@ def serve(
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """Return uvloop's, where it is installed: half as fast again."""
+    """Return uvloop's, where it is installed."""
     try:
         from uvloop import new_event_loop
     except ImportError:
