@@ -94,7 +94,7 @@ class Triplet:
             delay: decides for a value without a mark, in seconds.
         """
         if self.passed is None:
-            return self.atime > 0 and self.atime - self.ctime >= delay
+            return self.atime - self.ctime >= delay  # negative if there was one attempt only
         return self.passed
 
     def again(self, now: int, passed: bool | None = None) -> Triplet:
@@ -150,22 +150,12 @@ def whole_key(client: bytes, sender: bytes, recipient: bytes) -> bytes:
 
 def client_key(client: bytes) -> bytes:
     """Return the key of the entry of a client: how many of its triplets have passed."""
-    return CLIENT + _clip_client(client)
-
-
-def _clip_client(client: bytes) -> bytes:
-    """Return a client as it stands in the key of a credit."""
-    if len(client) <= CLIENT_MAX and _TILDE not in client:
-        return client.lower()
-    return clip(client.lower(), CLIENT_MAX)
+    return CLIENT + clip(client.lower(), CLIENT_MAX)
 
 
 def sender_key(client: bytes, sender: bytes) -> bytes:
     """Return the key of the entry of a client's sender: how many of its triplets have passed."""
-    whole = b"%s%s/%s" % (SENDER, _clip_client(client), escape(sender))
-    if len(whole) <= len(SENDER) + KEY_MAX and _TILDE not in whole:
-        return whole
-    name = _clip_client(client)
+    name = clip(client.lower(), CLIENT_MAX)
     return b"%s%s/%s" % (SENDER, name, clip(escape(sender), KEY_MAX - len(name) - 1))
 
 

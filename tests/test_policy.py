@@ -41,6 +41,7 @@ def test_first_attempt():
     entries = Memory()
     decision = decide(entries, NOW)
     assert (decision.action, decision.verdict, decision.reason) == (DEFER, "greylist", "new")
+    assert (decision.age, decision.warning, decision.once) == (0, "", False)
     assert entries.triplets == {KEY: b"%d/0/0" % NOW}
 
 
