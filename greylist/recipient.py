@@ -92,11 +92,13 @@ def is_placeless(address: bytes) -> bool:
 def unextended(address: bytes, delimiters: str) -> bytes:
     """Return an address without its extension; itself when it has none.
 
+    As in Postfix, an address that begins with a delimiter has none.
+
     Args:
         address: in lower case.
         delimiters: Postfix's ``recipient_delimiter``: each of its characters is one.
     """
     local, at, domain = address.rpartition(b"@")
-    places = [local.find(code) for code in delimiters.encode()]
-    first = min((place for place in places if place > 0), default=-1)
-    return local[:first] + at + domain if first > 0 else address
+    for delimiter in delimiters:
+        local = local.partition(delimiter.encode())[0]
+    return local + at + domain if local else address

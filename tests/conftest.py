@@ -18,7 +18,7 @@ from berkeley import open_store
 from readable import as_root, can_be_root
 from settled import write
 
-from greylist import watched_file
+from greylist import client, public_suffix, recipient, watched_file
 from greylist.triplet import Triplet
 
 if TYPE_CHECKING:
@@ -113,6 +113,13 @@ class Place:
 
         store.transact(shift)
         store.close()
+
+
+@pytest.fixture(autouse=True)
+def nothing_remembered() -> None:
+    """Have each test find out all itself: what a process remembers would hide a fault from it."""
+    for found in client._found, recipient._found, public_suffix._rules, public_suffix._index:
+        found.clear()
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from greylist.addresses import is_private, network, parse_address
+from greylist.addresses import is_private, is_private_text, network, parse_address
 from greylist.whitelist.networks import Networks, parse_network
 
 
@@ -142,6 +142,18 @@ def test_all_of_ipv4_is_no_line():
         with pytest.raises(ValueError, match="all of IPv4"):
             parse_network(text)
     assert parse_network(b"64:ff9b::192.0.2.0/120") == parse_network(b"192.0.2.0/24")
+
+
+@pytest.mark.parametrize(
+    ("text", "private"),
+    [
+        (b"10.1.2.3", True), (b"::ffff:10.1.2.3", True), (b"fd00::1", True),
+        (b"192.0.2.1", False), (b"2001:db8::1", False), (b"unknown", False), (b"", False),
+    ],
+)  # fmt: skip
+def test_private_texts(text, private):
+    """What is no address is not private either."""
+    assert is_private_text(text) is private
 
 
 @hypothesis.settings(deadline=None)
