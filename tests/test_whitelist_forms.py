@@ -25,6 +25,8 @@ def match(text, form=rule, **attributes):
         (b"host-*.example.com", b"host-17.example.com", b"a.host-17.example.com"),
         (b"mx1.example.com,mx2.example.com", b"mx2.example.com", b"mx3.example.com"),
         (b"mx1.example.com, .example.org", b"mx.example.org", b"mx.example.net"),
+        (b"example.com.", b"mx.example.com", b"mx.example.net"),
+        (b"Client_Name=^mx[.]", b"mx.example.com", b"amx.example.com"),
     ],
 )
 def test_names_as_neighbours_write_them(line, name, other):
@@ -63,6 +65,16 @@ def test_addresses_as_neighbours_write_them(form, line, inside, outside):
         (b"<b@example.org>", b"b@example.org", b"c@example.org"),
         (b"info-*@example.org", b"info-1@example.org", b"xinfo-1@example.org"),
         (b"a@example.org, b@example.org", b"b@example.org", b"c@example.org"),
+        (b"b@example.org.", b"b@example.org", b"b@example.orgs"),
+        (b"example.org.", b"b@example.org", b"b@example.orgs"),
+        (b"@.example.org", b"b@sub.example.org", b"b@badexample.org"),
+        (b'"b"@example.org', b"b@example.org", b"bb@example.org"),
+        (b'"a b"@example.org'.replace(b" ", b":"), b"a:b@example.org", b"b@example.org"),
+        ("b@b\u00fccher.example".encode(), b"b@xn--bcher-kva.example", b"b@bucher.example"),
+        ("b\u00fccher.example".encode(), b"b@sub.xn--bcher-kva.example", b"b@bucher.example"),
+        (b"b@xn--bcher-kva.example", "b@b\u00fccher.example".encode(), b"b@bucher.example"),
+        (b"b@xn--bcher-kva.example", b"b@xn--bcher-kva.example", b"b@bucher.example"),
+        (b"b@xn--a-ecp.ru\xff".replace(b"\xff", b""), b"b@xn--a-ecp.ru", b"b@a.ru"),
         ("j\u00f6rg@example.org".encode(), "j\u00f6rg@example.org".encode(), b"jrg@example.org"),
     ],
 )
@@ -70,6 +82,27 @@ def test_recipients_as_neighbours_write_them(line, address, other):
     """A recipient is read as other programs' lists mean it."""
     assert match(line, recipient_rule, recipient=address)
     assert not match(line, recipient_rule, recipient=other)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"/a@example[.]com/", b"//", b"/[^/]+/b@", b"sender=^$", b"sender=@example[.]com$",
+        b"client_name=^mx[0-9]", b"client_name=192-0-2", b"client_name=example", b"prvs=",
+        b"ccert_subject=CN=My Name", b"joe=example[.]com@", b"recipient=^(sales|info)@",
+    ],
+)  # fmt: skip
+def test_no_doubt(line):
+    """Lines that do what they say are not named."""
+    patterns = Patterns(line)
+    assert (patterns.errors, patterns.doubts) == ([], [])
+
+
+@pytest.mark.parametrize("line", [b"localhost", b"b@localhost", b"example.org", b"info-*@*.org"])
+def test_no_doubt_about_recipients(line):
+    """Nor are these, of recipients."""
+    patterns = Patterns(line, recipient_rule)
+    assert (patterns.errors, patterns.doubts) == ([], [])
 
 
 def test_other_forms_in_nogreylist():
@@ -116,6 +149,21 @@ def test_classes_beside_look_around():
         (b"client_address=10", rule, "10.0.0.0/8"),
         (b"example.com # a friend", rule, "line of its own"),
         (b"/j\xf6rg@", rule, "not UTF-8"),
+        (b"/./", rule, "without them"),
+        (b"/mx1[.]example[.]com/", rule, "without them"),
+        (b"client_name=/mx/", rule, "without slashes"),
+        (b"sender=<>", rule, "sender=^$"),
+        (b"recipient=^<b@example.org>$", rule, "without < and >"),
+        (b"recipient==b@", rule, "one equals sign"),
+        (b"client_name=~mx", rule, "one equals sign"),
+        (b"client_name: mx1", rule, "write client_name="),
+        (b"helo_name mx1", rule, "write helo_name="),
+        (b"client=mx1", rule, "client_name is one"),
+        (b"from=a@", rule, "sender is one"),
+        (b"recipient=b@ c@", rule, "a line for each"),
+        (b"client_name=^192.0.2.5$", rule, "client_address=192.0.2.5"),
+        (b"client_name=192\\.0\\.2\\.5", rule, "client_address=192.0.2.5"),
+        (b"postmaster", recipient_rule, "postmaster@"),
     ],
 )
 def test_doubts(tmp_path, at_once, line, form, words):
@@ -145,6 +193,18 @@ def test_doubts(tmp_path, at_once, line, form, words):
         (b"192.0.2.9-192.0.2.1", client_rule, "higher"),
         (b"192.0.2.1,mx.example.com", client_rule, "a line for each"),
         (b"*", client_rule, "everybody"),
+        (b"any", client_rule, "nobody"),
+        (b"-example.com", client_rule, "nobody"),
+        (b"example..com", client_rule, "nobody"),
+        (b"sender=^a@", client_rule, "nogreylist's form"),
+        (b"recipient=^a@", recipient_rule, "nogreylist's form"),
+        (b"client_name=*.example.com", rule, "client_name=\\.example\\.com$"),
+        (b"*.example.com", rule, "client_name=\\.example\\.com$"),
+        (b"*@example.com", rule, "recipient=@example\\.com$"),
+        (b"mailto:b@example.org", recipient_rule, "not a user"),
+        (b"b@example.org;c@example.org", recipient_rule, "not a user"),
+        (b"b@.example.org", recipient_rule, "user@*."),
+        (b".", recipient_rule, "everybody"),
         (b"*@*", recipient_rule, "everybody"),
         ("example.com\n".encode("utf-16"), client_rule, "UTF-16"),
     ],

@@ -15,6 +15,7 @@ otherwise.
 
 from __future__ import annotations
 
+from greylist.addresses import parse_address
 from greylist.whitelist.networks import doubt as network_doubt
 from greylist.whitelist.networks import is_network
 
@@ -37,6 +38,13 @@ ATTRIBUTES = frozenset(
 
 _LETTERS = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_"
 
+_MEANT = {
+    "address": "client_address", "client": "client_name", "ehlo": "helo_name", "from": "sender",
+    "helo": "helo_name", "host": "client_name", "hostname": "client_name", "ip": "client_address",
+    "mailfrom": "sender", "name": "client_name", "rcpt": "recipient", "to": "recipient",
+}  # fmt: skip
+"""What people call attributes of Postfix's."""
+
 _SAMPLES = {
     b"": (b"192.0.2.1/a@example.com/b@example.org", b"fd77::8//3@zzz.uk"),
     b"client_name": (b"mail.example.com", b"123.w-q.uk"),
@@ -44,6 +52,8 @@ _SAMPLES = {
     b"helo_name": (b"mail.example.com", b"[123]"),
     b"recipient": (b"b@example.org", b"3@zzz.uk"),
 }
+
+_WITHOUT_BLANKS = (b"client_name", b"reverse_client_name", b"helo_name", b"sender", b"recipient")
 
 _ANY_VALUES = (b"", b"a@example.com", b"3")
 
@@ -86,6 +96,8 @@ def rule(line: bytes) -> Rule | None:
         raise ValueError("matches everybody")
     if name != name.strip() or value != value.strip():
         raise ValueError("white space beside the equals sign")
+    if value.startswith(b"*"):
+        raise ValueError(f"begins with *: write {attribute.decode()}={_expression(value)}")
     return attribute, value
 
 
@@ -97,7 +109,17 @@ def _unnamed(pattern: bytes) -> Rule:
         raise ValueError(
             f"this is whitelist_clients' form: write client_name={inner} or recipient={inner}"
         )
+    if pattern.startswith(b"*"):
+        name = "recipient" if b"@" in pattern else "client_name"
+        raise ValueError(f"begins with *: write {name}={_expression(pattern)}")
     return b"", pattern
+
+
+def _expression(text: bytes) -> str:
+    """Return a regular expression for what a shell's pattern that begins with ``*`` means."""
+    rest = text.lstrip(b"*")
+    rest = rest.replace(b"\\", b"").replace(b".", rb"\.").replace(b"*", b".*")
+    return rest.decode("utf-8", "backslashreplace") + "$" if rest else "^REGEX"
 
 
 def doubt(content: bytes, attribute: bytes, pattern: bytes) -> str:
@@ -112,22 +134,78 @@ def doubt(content: bytes, attribute: bytes, pattern: bytes) -> str:
     """
     if attribute == b"client_address":
         return network_doubt(pattern)
-    if attribute == b"client_name" and _bare(pattern) == b"unknown":
-        return (
-            "never matches: unknown is no verified name; write reverse_client_name=, or "
-            "^unknown/ for clients without an address"
-        )
-    if not attribute and (b" #" in pattern or b"\t#" in pattern):
+    found = _misspelt(attribute, pattern) if attribute else _unnamed_doubt(pattern)
+    return found or ("" if content.isascii() else _encoding(content))
+
+
+def _unnamed_doubt(pattern: bytes) -> str:
+    """Return why an expression does not match ``client_address/sender/recipient``, if certain."""
+    if b" #" in pattern or b"\t#" in pattern:
         return (
             "never matches: no address has a blank in it; a comment needs a line of its own, "
             "with # in column 1"
         )
+    if _is_between_slashes(pattern) and pattern.translate(None, b"@*+{") == pattern:
+        return (
+            "between slashes stands a whole sender, which has an @; an expression stands here "
+            "without them"
+        )
     name, equals, _ = pattern.partition(b"=")
-    if not attribute and equals and name and not name.translate(None, _LETTERS):
+    if equals and name and not name.translate(None, _LETTERS):
         return _unknown(name)
-    if not content.isascii():
-        return _encoding(content)
+    word = pattern[: len(pattern) - len(pattern.lstrip(_LETTERS))].lower()
+    if word in ATTRIBUTES and pattern[len(word) :][:1] in (b":", b" ", b"\t"):
+        return f"never matches: write {word.decode()}="
     return ""
+
+
+def _misspelt(attribute: bytes, pattern: bytes) -> str:
+    """Return why an expression matches no value of its attribute, if its form tells."""
+    bare = pattern.lstrip(b"^")
+    if attribute == b"client_name":
+        found = _no_name(pattern)
+    elif attribute in (b"sender", b"recipient") and bare.startswith(b"<"):
+        found = "never matches: addresses come without < and >; the empty sender is sender=^$"
+    elif attribute == b"recipient" and bare.startswith(b"[@.]"):
+        found = _dotless(bare[4:].rstrip(b"$"))
+    else:
+        found = ""
+    if found:
+        return found
+    if attribute in _WITHOUT_BLANKS and b" " in pattern and b"(?x" not in pattern:
+        return "never matches: no name or address has a blank in it; write a line for each"
+    if _is_between_slashes(pattern):
+        return "never matches: the expression stands here without slashes"
+    if bare.startswith((b"=", b"~")):
+        return "never matches: the expression comes right behind one equals sign"
+    return ""
+
+
+def _no_name(pattern: bytes) -> str:
+    """Return why an expression matches no name of a client."""
+    if _bare(pattern) == b"unknown":
+        return (
+            "never matches: unknown is no verified name; write reverse_client_name=, or "
+            "^unknown/ for clients without an address"
+        )
+    return _named_address(_bare(pattern.replace(b"\\", b"")))
+
+
+def _named_address(text: bytes) -> str:
+    if text.count(b".") < 3 or not parse_address(text):
+        return ""
+    return f"no name is an address: write client_address={text.decode()}"
+
+
+def _dotless(domain: bytes) -> str:
+    if b"." in domain or domain == b"localhost":
+        return ""
+    user = domain.decode("utf-8", "backslashreplace")
+    return f"a domain without a dot; a user is written {user}@"
+
+
+def _is_between_slashes(pattern: bytes) -> bool:
+    return len(pattern) > 2 and pattern[:1] == pattern[-1:] == b"/"
 
 
 def _bare(pattern: bytes) -> bytes:
@@ -139,6 +217,8 @@ def _unknown(name: bytes) -> str:
     from difflib import get_close_matches  # for a line that hardly any list has
 
     word = name.decode().lower()
+    if word in _MEANT:
+        return f"{word} is no attribute of Postfix's; {_MEANT[word]} is one"
     near = get_close_matches(word, [known.decode() for known in ATTRIBUTES], 1, 0.8)
     if near:
         return f"never matches: {word} is no attribute of Postfix; {near[0]} is one"

@@ -9,7 +9,7 @@ read as they are meant there: ``*.example.com`` (sqlgrey), ``.example.com`` (acc
 from __future__ import annotations
 
 from greylist.addresses import parse_address
-from greylist.whitelist.lines import rule
+from greylist.whitelist.lines import ATTRIBUTES, rule
 from greylist.whitelist.regex import escape
 
 TYPE_CHECKING = False
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 _EXTENSION = rb"(?:\+[^@]+)?"
 
 _HOST_NAME = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_"
+
+_NO_USER = b'"(),:;<>@[\\]'
 
 _NO_DOMAIN = b" \t\"'()<>;:\\[]/"
 
@@ -36,8 +38,11 @@ def client_rule(line: bytes) -> Rule | None:
     text = _strip(line)
     if not text:
         return None
-    if text.startswith((b"client_address=", b"client_name=")):
+    attribute = _attribute(text)
+    if attribute in (b"client_address", b"client_name"):
         return rule(line)
+    if attribute:
+        raise ValueError("this is nogreylist's form: whitelist is for such files")
     if _is_regex(text):
         return b"client_name", text[1:-1]
     if text.isdigit():  # a name there, and the first octet of millions of addresses here
@@ -67,7 +72,15 @@ def recipient_rule(line: bytes) -> Rule | None:
         return None
     if _is_regex(text):
         return b"recipient", text[1:-1]
+    if _attribute(text):
+        raise ValueError("this is nogreylist's form: whitelist is for such files")
     return b"recipient", _any([_recipient(item) for item in _items(text)])
+
+
+def _attribute(text: bytes) -> bytes:
+    """Return the attribute of Postfix's that a line of ``nogreylist`` names, or empty bytes."""
+    name, equals, _ = text.partition(b"=")
+    return name.lower() if equals and name.lower() in ATTRIBUTES else b""
 
 
 def _items(text: bytes) -> list[bytes]:
@@ -94,7 +107,14 @@ def _host(text: bytes) -> bytes:
         raise ValueError("not a name of a host, which is ASCII: write its form with xn--")
     if name.translate(None, _HOST_NAME + b"*"):
         raise ValueError("not a domain: letters, digits, dots and hyphens")
+    name = name.removesuffix(b".")
+    if name and (name in (b"all", b"any") or not all(map(_is_label, name.split(b".")))):
+        raise ValueError("matches nobody: no host has such a name")
     return _domain(text.removeprefix(b"@"), rb"(?:^|\.)", b"^")
+
+
+def _is_label(text: bytes) -> bool:
+    return text != b"" and not text.startswith(b"-") and not text.endswith(b"-")
 
 
 def _domain(text: bytes, within: bytes, start: bytes) -> bytes:
@@ -105,7 +125,7 @@ def _domain(text: bytes, within: bytes, start: bytes) -> bytes:
         within: the pattern of what is before a domain.
         start: the pattern of what is before a name with ``*``.
     """
-    name = text.removeprefix(b"*.").lstrip(b".")
+    name = text.removeprefix(b"*.").lstrip(b".").removesuffix(b".")
     if not name.strip(b"*.@"):
         raise ValueError("matches everybody")
     return (start if b"*" in name else within) + _glob(name) + b"$"
@@ -118,19 +138,42 @@ def _glob(text: bytes) -> bytes:
 def _recipient(text: bytes) -> bytes:
     if text.startswith(b"<") and text.endswith(b">"):
         text = text[1:-1]
+    if not text.strip(b"*.@"):
+        raise ValueError("matches everybody")
     if parse_address(text) or not text.strip(b"0123456789./"):
         raise ValueError("an address of a machine: whitelist_clients is for these")
     user, at, domain = text.rpartition(b"@") if b"@" in text else (b"", b"", text)
     if len(text.split()) != 1 or text.startswith(b"/"):
         raise ValueError("not a user or a domain")
+    if len(user) > 2 and user[:1] == user[-1:] == b'"':
+        user = user[1:-1]  # as Postfix asks about it
+    elif user.translate(None, _NO_USER) != user:
+        raise ValueError("not a user: only in quotes may it have such a character")
     if domain.translate(None, _NO_DOMAIN) != domain:
         raise ValueError("not a domain")
+    if not user and domain.startswith(b"."):
+        at = b""
+    if user and domain.startswith(b"."):
+        raise ValueError("a user in all domains below one is written user@*.example.org")
+    return _any([_address(user, at, each) for each in _names(domain.removesuffix(b"."))])
+
+
+def _address(user: bytes, at: bytes, domain: bytes) -> bytes:
     if not at:
         return _domain(domain, b"[@.]", b"@")
-    if not user.strip(b"*") and not domain.strip(b"*."):
-        raise ValueError("matches everybody")
     end = b"@" + _glob(domain) + b"$" if domain else b"@"
     return b"^" + _glob(user) + _EXTENSION + end if user.strip(b"*") else end
+
+
+def _names(domain: bytes) -> list[bytes]:
+    """Return a domain in letters and in ASCII: a client may write it in either way (RFC 6531)."""
+    if domain.isascii() and b"xn--" not in domain.lower():
+        return [domain]
+    try:
+        letters = domain.decode("idna") if domain.isascii() else domain.decode().lower()
+        return list(dict.fromkeys((domain, letters.encode(), letters.encode("idna"))))
+    except UnicodeError:
+        return [domain]
 
 
 def _strip(line: bytes) -> bytes:
