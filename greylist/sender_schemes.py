@@ -247,6 +247,15 @@ def _exacttarget(local: bytes, domain: bytes) -> bytes:
     return b"bounce-#_%s-#-#-%s-#" % (fields[0], fields[3])
 
 
+def _activecampaign(local: bytes, domain: bytes) -> bytes:
+    """Leave out the campaign of ``bounce-N-CAMPAIGN-N-user=host``; the others may be a customer."""
+    fields = local[7:].split(b"-", 3)
+    fits = len(fields) == 4 and b"=" in fields[3] and fields[0].isdigit() and fields[2].isdigit()
+    if not fits or not (fields[1].isdigit() or fields[1] == b"#"):
+        return b""
+    return b"bounce-%s-#-%s-%s" % (fields[0], fields[2], fields[3])
+
+
 def _yahoo_groups(local: bytes, domain: bytes) -> bytes:
     """Leave out message, time and recipient of ``sentto-LIST-MESSAGE-TIME-user=host``."""
     fields = local.split(b"-", 4)
@@ -276,6 +285,7 @@ _SCHEMES = (
     (b"bounce-mc.", _mailchimp),
     (b"bounce-md_", _mandrill),
     (b"bounce-", _exacttarget),
+    (b"bounce-", _activecampaign),
     (b"sentto-", _yahoo_groups),
     (b"owner-", _listserv),
     (b"v-", _silverpop),
