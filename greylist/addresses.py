@@ -29,13 +29,13 @@ _PRIVATE_IPV6 = (
 def parse_address(text: bytes) -> tuple[int, int] | None:
     """Return an address as a number and its length in bits, or None when it is none."""
     try:
-        name = text.decode("ascii")
+        name = text.decode()
         packed = inet_pton(AF_INET6 if ":" in name else AF_INET, name)
     except (OSError, ValueError):
         return None
     if packed.startswith((_MAPPED, _NAT64)):
         packed = packed[12:]
-    return int.from_bytes(packed, "big"), len(packed) * 8
+    return int.from_bytes(packed), len(packed) * 8
 
 
 def is_private(number: int, bits: int) -> bool:
@@ -66,5 +66,5 @@ def network(text: bytes, ipv4_prefix: int, ipv6_prefix: int) -> bytes:
 def network_of(number: int, bits: int, ipv4_prefix: int, ipv6_prefix: int) -> bytes:
     """Return the first address of the network that an address, as a number, is in."""
     shift = bits - (ipv4_prefix if bits == 32 else ipv6_prefix)
-    packed = (number >> shift << shift).to_bytes(bits // 8, "big")
+    packed = (number >> shift << shift).to_bytes(bits // 8)
     return inet_ntop(AF_INET if bits == 32 else AF_INET6, packed).encode()

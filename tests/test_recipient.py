@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from memory import Memory
 
+import greylist.recipient
 from greylist import local_domains, policy
 from greylist.recipient import delivered, forms, is_placeless, unextended
 from greylist.screening import screen
@@ -229,6 +230,37 @@ def test_postfix_cannot_tell(main_cf, text):
     assert reason(b"b@mail.example.org", only=only) == "recipient not in greylist_recipients"
     assert reason(b"b+x@example.org", only=only) == "new"
     assert text or time.monotonic() - began < 0.5
+
+
+@pytest.mark.parametrize(
+    ("recipient", "expected"),
+    [
+        (b"B%Example.Org@White.example.", [b"b%example.org@white.example", b"b@example.org"]),
+        (b"@one.example,@two.example:b@example.org", [b"b@example.org"]),
+        (b"@one.example:b:c@example.org", [b"b:c@example.org"]),
+        (b"@example.org", [b"@example.org"]),
+        (b"example.org.!b@white.example", [b"example.org.!b@white.example", b"b@example.org"]),
+        (b"one!two!b@white.example", [b"one!two!b@white.example", b"two!b@one", b"b@two"]),
+        (b"!b@example.org", [b"!b@example.org"]),
+        (b"one.example!@example.org", [b"one.example!@example.org"]),
+        (b"%one.example@example.org", [b"%one.example@example.org"]),
+        (b"b%@example.org", [b"b%@example.org"]),
+    ],
+)
+def test_forms(recipient, expected):
+    """From the address as it is written, with each step one more host is taken for local."""
+    assert list(forms(recipient)) == expected
+
+
+def test_remembered():
+    """A process remembers the forms of the last recipients, of so many at most."""
+    assert forms(b"b@example.org") is forms(b"b@example.org")
+    sizes = set()
+    for number in range(1000):
+        assert forms(b"%d@example.org" % number) == (b"%d@example.org" % number,)
+        sizes.add(len(greylist.recipient._found))
+    assert max(sizes) == 1000
+    assert len(greylist.recipient._found) == 1
 
 
 @pytest.mark.parametrize("recipient", PLACELESS)

@@ -54,6 +54,7 @@ def test_normal_form(form):
         (b"prvs=@example.com", b"prvs=@example.com"),
         (b"list-owner@1234.example.com", b"list-owner@1234.example.com"),
         (b'"a@b"@example.com', b'"a@b"@example.com'),
+        (b"joe@home+list@example.com", b"joe@home@example.com"),
         (b"j\xc3\xb6rg-1@example.com", b"j\xc3\xb6rg-1@example.com"),
         (b"\xff@example.com", b"\xff@example.com"),
     ],
