@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
+import subprocess
+import sys
 import time
 
 import pytest
@@ -98,3 +101,16 @@ def test_a_directory_goes_with_its_process(tmp_path, monkeypatch):
     while os.listdir(tmp_path) and time.monotonic() < deadline:
         time.sleep(0.01)
     assert not os.listdir(tmp_path)
+
+
+@pytest.mark.skipif(not shutil.which("strace"), reason="needs strace")
+def test_a_child_of_a_service_without_privileged_calls():
+    """Where a unit's filter ends whoever asks to be another user, a child does its work."""
+    code = "from greylist import child; print(child.run(lambda: 7))"
+    calls = "setreuid,setregid,setresuid,setresgid,setuid,setgroups"
+    command = ["strace", "-f", "-qq", "-o", os.devnull, "-e", f"trace={calls}"]
+    command += ["-e", f"inject={calls}:signal=SIGSYS"]
+    done = subprocess.run(
+        [*command, sys.executable, "-c", code], capture_output=True, text=True, check=False
+    )
+    assert done.stdout == "7\n", done.stderr
