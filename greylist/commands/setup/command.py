@@ -90,6 +90,7 @@ def command(
     unit = Server(program, user, postfix.server_socket(), config, data, places["units"] or "")
     service = takeover.SERVICES[origin] if origin else None
     lines = takeover.settings_lines(service, places["from_options"]) if service else []
+    lines = [line for line in lines if line.partition(" =")[0] not in options]
     source = places["from_database"] or (takeover.database(service, lines) if service else "")
     if serve:
         server.refuse_elsewhere(unit)
