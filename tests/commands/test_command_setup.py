@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import subprocess
+import time
 
 import postfix_harness
 import pytest
@@ -166,7 +168,7 @@ def test_refusals(mx, main, master, words):
 
 
 @needs_postconf
-def test_serve(mx):
+def test_serve(mx, program):
     """The server's units are written; without systemd, what is to be started is said."""
     if os.path.isdir("/run/systemd/system"):
         pytest.fail("is not to be tried where systemd runs: it would start the unit")
@@ -179,6 +181,18 @@ def test_serve(mx):
     assert f"ListenStream={mx.host.path}/queue" in (mx.host.path / "greylist.socket").read_text()
     # Nobody listens: Postfix is not told to ask.
     assert value(mx, "smtpd_recipient_restrictions") == ""
+    path = mx.host.path / "queue" / "private" / "greylist"
+    path.parent.mkdir(parents=True)
+    command = [program, "--config", mx.host.config, "--listen", f"unix:{path}", "serve"]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as server:
+        deadline = time.monotonic() + 30
+        while not path.exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        told = mx.setup("--serve")
+        server.terminate()
+    assert "\n0 errors" in told
+    assert ASK in value(mx, "smtpd_recipient_restrictions")
     mx.setup("--remove")
     assert not (mx.host.path / "greylist.socket").exists()
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from greylist.commands.check import recipients, smtpd
 from greylist.commands.check.postconf import Postfix, braced
+from greylist.commands.check.probe import connect
 from greylist.commands.check.report import Finding
 from greylist.commands.check.spawned import set_in_file, with_program, with_user, without_option
 from greylist.settings import DEFAULT_PATH, SettingsError, parse_time
@@ -63,7 +64,7 @@ def examine(postfix: Postfix | None, filters: list[Filter], settings: Settings) 
 def _services(
     lines: list[Service], filters: list[Filter], postfix: Postfix, settings: Settings
 ) -> Findings:
-    if not filters and not settings.listen:
+    if not filters and not settings.listen and not _is_served(lines, postfix):
         remedy = postfix.shell("postconf", "-M", f"greylist/unix={_service_line(settings)}")
         yield Finding("error", "master.cf", "no service spawns greylist", remedy)
     for one in filters:
@@ -92,6 +93,18 @@ def _mute(one: Filter, postfix: Postfix) -> Finding:
     else:
         remedy = "\n".join(set_in_file(one.path, "log", "", exists=True))
     return Finding("error", "settings", f"{text} logged", remedy)
+
+
+def _is_served(lines: list[Service], postfix: Postfix) -> bool:
+    """Return whether a server, as of systemd's socket, listens where setup --serve has it."""
+    endpoint = "unix:private/greylist"
+    if any(line.is_at(endpoint) for line in lines):
+        return False
+    try:
+        connect(endpoint, postfix.value("queue_directory")).close()
+    except OSError:
+        return False
+    return True
 
 
 def _service_line(settings: Settings) -> str:
