@@ -89,6 +89,7 @@ def test_recipients_as_neighbours_write_them(line, address, other):
     [
         b"/a@example[.]com/", b"//", b"/[^/]+/b@", b"sender=^$", b"sender=@example[.]com$",
         b"client_name=^mx[0-9]", b"client_name=192-0-2", b"client_name=example", b"prvs=",
+        b"client_name=^mx.{1,2}[.]example",
         b"ccert_subject=CN=My Name", b"joe=example[.]com@", b"recipient=^(sales|info)@",
     ],
 )  # fmt: skip
@@ -164,6 +165,8 @@ def test_classes_beside_look_around():
         (b"client_name=^192.0.2.5$", rule, "client_address=192.0.2.5"),
         (b"client_name=192\\.0\\.2\\.5", rule, "client_address=192.0.2.5"),
         (b"postmaster", recipient_rule, "postmaster@"),
+        (b"client_name=mx1.example.com,mx2.example.com", rule, "a line for each"),
+        ("client_name=b\u00fccher[.]example".encode(), rule, "xn--"),
     ],
 )
 def test_doubts(tmp_path, at_once, line, form, words):

@@ -172,13 +172,18 @@ def _misspelt(attribute: bytes, pattern: bytes) -> str:
         found = ""
     if found:
         return found
-    if attribute in _WITHOUT_BLANKS and b" " in pattern and b"(?x" not in pattern:
-        return "never matches: no name or address has a blank in it; write a line for each"
+    if attribute in _WITHOUT_BLANKS and (_separates(b" ", pattern) or _separates(b",", pattern)):
+        return "never matches: no name or address has a blank or comma; write a line for each"
     if _is_between_slashes(pattern):
         return "never matches: the expression stands here without slashes"
     if bare.startswith((b"=", b"~")):
         return "never matches: the expression comes right behind one equals sign"
     return ""
+
+
+def _separates(character: bytes, pattern: bytes) -> bool:
+    """Return whether a character stands for itself in an expression, as far as can be told."""
+    return character in pattern and not any(sign in pattern for sign in (b"(?x", b"[", b"{"))
 
 
 def _no_name(pattern: bytes) -> str:
@@ -188,6 +193,8 @@ def _no_name(pattern: bytes) -> str:
             "never matches: unknown is no verified name; write reverse_client_name=, or "
             "^unknown/ for clients without an address"
         )
+    if not pattern.isascii():
+        return "never matches: names of hosts are ASCII; write the name's form with xn--"
     return _named_address(_bare(pattern.replace(b"\\", b"")))
 
 
