@@ -140,6 +140,14 @@ def test_bad_line_is_said_once(watched):
     assert said.startswith("nogreylist:2: ")
 
 
+def test_a_list_that_was_never_readable(watched):
+    """Until it can be read, nobody is on it; that is what is said."""
+    watched.path.mkdir()
+    assert watched.match() is None
+    [said] = watched.said
+    assert said.endswith("not a regular file; nobody is on it until it can be")
+
+
 @pytest.mark.parametrize("kind", ["directory", "fifo", "loop"])
 def test_unreadable_file_keeps_the_list(watched, kind):
     """A file that becomes unreadable keeps the last good list, and says so once."""

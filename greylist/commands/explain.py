@@ -17,8 +17,9 @@ from greylist.addresses import parse_address
 from greylist.answer import Responder
 from greylist.client import suspicious
 from greylist.commands import output
+from greylist.commands.lists import Complaints
 from greylist.commands.logs.pasted import Pasted, attempts
-from greylist.commands.session import kept, to_person
+from greylist.commands.session import kept
 from greylist.protocol import RequestError, read_requests
 from greylist.store.memory import MemoryStore, Overlay
 from greylist.whitelist.lines import Line
@@ -95,9 +96,11 @@ def command(settings: Settings, /, as_json: bool, **attributes: str | None) -> N
             shown = f"; its first line is: {first}" if first else ", as it is empty"
             click.echo(f"There is no request in the input{shown}", err=True)
             raise click.exceptions.Exit(1)
-    responder = Responder(settings, to_person())
+    complaints = Complaints()
+    responder = Responder(settings, complaints)
     with kept(settings).acting():  # what root can read is no proof
         screened = [(pasted.request, responder.screen(pasted.request)) for pasted in requests]
+    complaints.tell()
     explanations = zip(explain_all(screened, responder), requests, strict=True)
     for number, (bare, pasted) in enumerate(explanations):
         explanation = bare._replace(refusal=pasted.refusal, refused_by=_by(pasted, settings))

@@ -10,10 +10,11 @@ import click
 from greylist.answer import Responder
 from greylist.cli import configure
 from greylist.commands import output
+from greylist.commands.lists import Complaints
 from greylist.commands.logs.attempts import mynetworks_option, read_mail
 from greylist.commands.logs.simulation import Outcome, deliveries, play
 from greylist.commands.report.statistics import QUANTILES, quantile
-from greylist.commands.session import kept, to_person
+from greylist.commands.session import kept
 
 if TYPE_CHECKING:
     from greylist.commands.logs.attempts import Mail
@@ -66,7 +67,9 @@ def command(  # noqa: PLR0913, PLR0917 - click gives each option a parameter
     mail = read_mail(logs, mynetworks)
     mail.require()
     found = deliveries(mail.attempts)
-    outcomes = [_play(found, configuration) for configuration in (settings, *others)]
+    complaints = Complaints()
+    outcomes = [_play(found, configuration, complaints) for configuration in (settings, *others)]
+    complaints.tell()
     if as_json:
         output.print_json(as_dict(mail, len(found), outcomes, top))
     else:
@@ -74,8 +77,8 @@ def command(  # noqa: PLR0913, PLR0917 - click gives each option a parameter
         show(mail, len(found), dict(zip(names, outcomes, strict=True)), top)
 
 
-def _play(found: list[Delivery], settings: Settings) -> Outcome:
-    responder = Responder(settings, to_person())
+def _play(found: list[Delivery], settings: Settings, complaints: Complaints) -> Outcome:
+    responder = Responder(settings, complaints)
     with kept(settings).acting():  # what root can read is no proof
         return play(found, responder)
 

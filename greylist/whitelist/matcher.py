@@ -91,7 +91,7 @@ def _value(name: bytes, request: Request | None) -> bytes | None:
 class Whitelist:
     """A whitelist file that is read again when it changes."""
 
-    __slots__ = ("_expected", "_file", "_form", "_patterns", "_show", "_warn")
+    __slots__ = ("_expected", "_file", "_form", "_patterns", "_read", "_show", "_warn")
 
     def __init__(
         self,
@@ -116,6 +116,7 @@ class Whitelist:
         self._file = File(path)
         self._warn = warn
         self._form = form
+        self._read = False
         self._patterns = Patterns(b"")
 
     def match(self, subject: bytes, request: Request | None = None) -> Line | None:
@@ -133,8 +134,10 @@ class Whitelist:
             if self._expected:
                 self._warn(f"{path} does not exist: nobody is on that list")
         except OSError as error:
-            self._warn(f"cannot read {path}: {error.strerror}; keeping the list as it was")
+            kept = "keeping the list as it was" if self._read else "nobody is on it until it can be"
+            self._warn(f"cannot read {path}: {error.strerror}; {kept}")
             return
+        self._read = True
         self._patterns = Patterns(text, self._form, path)
         if self._show:
             lines = [line.strip() for line in text.split(b"\n") if not line.startswith(b"#")]

@@ -99,6 +99,27 @@ def test_the_whitelist_line_that_matched_is_named(host):
     assert result["looked_up"] == {}
 
 
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        ("(\n", ["Warning: nogreylist:1: missing ), "]),
+        (
+            "a@example\\.com\n(\nclient_name=unknown\nsender=.*\n",
+            ["Warning: the lists have 3 lines that are left out,", "first one is nogreylist:2:"],
+        ),
+    ],
+)
+def test_mistakes_in_a_list_are_one_line(host, lines, said):
+    """What a filter would log of each line of the lists is one sentence for a person."""
+    host.put({})
+    write(host.whitelist, lines)
+    for command in (["explain", *ASKED], ["explain", "--json", *ASKED]):
+        shown = host.run(*command).stderr
+        assert [words for words in said if words not in shown] == []
+        assert shown.count("\n") == 1
+        assert "(greylist check looks at each line)" in shown
+
+
 def test_without_a_database_it_counts_as_empty(host):
     """Before the first request there is an answer already, and no database afterwards."""
     result = host.run("explain", *ASKED)
