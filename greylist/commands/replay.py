@@ -127,7 +127,7 @@ def as_dict(mail: Mail, number: int, outcomes: list[Outcome], top: int) -> dict[
         "deliveries": number,
         "lines": mail.lines,
         "not_understood": mail.unread,
-        "left_out": {"mynetworks": mail.own, "login": mail.logins},
+        "left_out": {"mynetworks": mail.own, "login": mail.logins, "untold": mail.untold},
         "outcomes": [
             {
                 **{name: getattr(outcome, name) for _, name in _KINDS},

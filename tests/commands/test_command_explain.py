@@ -8,6 +8,7 @@ import re
 import pytest
 from settled import write
 
+from greylist.commands.logs.pasted import attempts
 from greylist.log import quote
 
 from .mailhost import NOW
@@ -97,6 +98,27 @@ def test_the_whitelist_line_that_matched_is_named(host):
     assert result["verdict"] == "pass"
     assert result["whitelist"] == f"{host.whitelist}:3: @example\\.com/"
     assert result["looked_up"] == {}
+
+
+SQLGREY = {
+    "grey: new: 192.0.2(192.0.2.1), a@example.com -> b@example.org": b"a@example.com",
+    "grey: early reconnect: 192.0.2(192.0.2.1), a@example.com -> b@example.org": b"a@example.com",
+    "grey: reconnect ok: 192.0.2(192.0.2.1), a b@example.com -> b@example.org (00:05:23)": (
+        b"a b@example.com"
+    ),
+    "grey: throttling: 192.0.2.1(192.0.2.1), -undef-@-undef- -> b@example.org": b"",
+    "whitelist: joe@-undef-, 192.0.2.1(mail.example.com) -> b@example.org": b"joe",
+}
+
+
+@pytest.mark.parametrize("text", SQLGREY)
+def test_lines_of_sqlgrey(text):
+    """Sqlgrey's own lines about its decisions are requests, like postgrey's."""
+    [pasted] = attempts([b"Nov  2 10:00:00 mx sqlgrey: " + text.encode()])
+    assert pasted.decided
+    assert pasted.request[b"client_address"] == b"192.0.2.1"
+    assert pasted.request[b"sender"] == SQLGREY[text]
+    assert pasted.request[b"recipient"] == b"b@example.org"
 
 
 @pytest.mark.parametrize(

@@ -123,6 +123,7 @@ def test_the_mail_in_a_log(case):
     ]
     assert as_rows(found, start) == case["attempts"]
     assert reader.logins == case.get("logins", 0)
+    assert reader.untold == case.get("untold", 0)
 
 
 @pytest.mark.parametrize("case", MAIL, ids=lambda case: case["name"])

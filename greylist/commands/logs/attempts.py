@@ -29,19 +29,25 @@ class Mail(NamedTuple):
         attempts: to send mail from outside, in the order of their times.
         own: attempts from this machine itself and from its own networks, which are left out.
         logins: attempts with a login, which are left out.
+        untold: messages that were refused of whose recipients the log does not tell.
         lines, unread: how many lines there were, and how many of them were not understood.
     """
 
     attempts: list[Attempt]
     own: int
     logins: int
+    untold: int
     lines: int
     unread: int
 
     @property
     def left_out(self) -> str:
         """How many attempts were not looked at, and why; empty if all were."""
-        kinds = ((self.own, "from this machine and mynetworks"), (self.logins, "with a login"))
+        kinds = (
+            (self.own, "from this machine and mynetworks"),
+            (self.logins, "with a login"),
+            (self.untold, "refused after DATA without a word of their recipients"),
+        )
         return ", ".join(f"{number} {words}" for number, words in kinds if number)
 
     def require(self) -> None:
@@ -93,7 +99,7 @@ def read_mail(paths: tuple[str, ...], mynetworks: str | None = None) -> Mail:
         for attempt in attempts
         if not _is_own(address := attempt.request[b"client_address"]) and address not in networks
     ]
-    return Mail(outside, len(attempts) - len(outside), reader.logins, lines, unread)
+    return Mail(outside, len(attempts) - len(outside), reader.logins, reader.untold, lines, unread)
 
 
 def _complaint(log: LogFile, read: Read) -> str:

@@ -43,8 +43,11 @@ COMMON = re.compile(
 """Time, host, program and process in most logs of most systems, made for speed.
 
 The text follows, but not what may begin in ``_ADDED``. The months are a little more than those
-that there are. The last group is ``kind`` if the line is about mail, otherwise ``program``.
+that there are. The last group is KIND if the line is about mail, otherwise PROGRAM.
 """
+
+PROGRAM, KIND = COMMON.groupindex["program"], COMMON.groupindex["kind"]
+"""The numbers of these groups: looking them up by their names takes a tenth of the time."""
 
 _ESCAPES = re.compile(rb"\x1b\[[\d;]*[A-Za-z]|^\xef\xbb\xbf|^\x1e")
 """Colours, as docker compose has them; a byte order mark; what starts a record of RFC 7464."""

@@ -17,6 +17,8 @@ from greylist.commands.logs.clock import Clock
 from greylist.commands.logs.layout import (
     ABOUT_MAIL,
     COMMON,
+    KIND,
+    PROGRAM,
     is_without_time,
     other_month,
     split,
@@ -153,7 +155,11 @@ class _Message:
 
 
 _Seen = tuple[Clock, "Moment", "Request", bytes]
-"""An attempt whose time may not be known before its log has been read; its name in the queue."""
+"""An attempt whose time may not be known before its log has been read; its name in the queue, empty
+if it was refused."""
+
+_RETRIED = 5 * 86400
+"""Seconds within which a refused message may have come again: as long as queues are kept."""
 
 
 class Reader:
@@ -164,11 +170,12 @@ class Reader:
 
     Attributes:
         logins: how many attempts had a login.
+        untold: how many messages were refused of whose recipients the log does not tell.
     """
 
     def __init__(self, always_bcc: bytes = b"") -> None:
         """Args: always_bcc: the address to which Postfix copies each message, if it is known."""
-        self.logins = 0
+        self.logins = self.untold = 0
         self._always_bcc = always_bcc
         self._logs = 0
         self._clock = Clock(0)
@@ -177,6 +184,7 @@ class Reader:
             b"fro": self._sent, b"to": self._delivered, b"rem": self._removed,
         }  # fmt: skip
         self._seen: list[_Seen] = []
+        self._whole: list[_Seen] = []
         self._messages: dict[bytes, _Message] = {}
         self._known: set[bytes] = set()
         self._handed_back: set[bytes] = set()
@@ -199,9 +207,9 @@ class Reader:
             if stamp is None:
                 self._uncommon(number, line, unread, programs)
             else:
-                program = stamp["program"]
+                program = stamp[PROGRAM]
                 programs[program] += 1
-                if stamp.lastgroup == "kind" and self._is_postfix(program):
+                if stamp.lastindex == KIND and self._is_postfix(program):
                     fault = self._told(stamp, stamp, line)
                     if fault:
                         unread.add(number, line, fault)
@@ -249,11 +257,12 @@ class Reader:
         if found is None:
             return not _ABOUT_RECIPIENT.match(text, place)
         moment = self._clock.read(stamp)
-        if found.is_greylisting and found.request[b"recipient"]:
+        if found.is_greylisting and (found.whole or found.request[b"recipient"]):
             if b"sasl_username" in found.request:
                 self.logins += 1
             else:
-                self._seen.append((self._clock, moment, found.request, b""))
+                refused = self._whole if found.whole else self._seen
+                refused.append((self._clock, moment, found.request, b""))
         return True
 
     def _begun(self, stamp: Stamp, queue: bytes, text: bytes, place: int) -> bool:
@@ -328,13 +337,29 @@ class Reader:
         """
         copies = {self._always_bcc, self._copied()}
         found: list[Attempt] = []
+        messages: dict[bytes, dict[bytes, list[Attempt]]] = {}
         for clock, moment, asked, queue in self._seen:
             if queue and (queue in self._handed_back or asked[b"recipient"] in copies):
                 continue
             try:
-                found.append(Attempt(clock.seconds(moment), asked, bool(queue)))
+                attempt = Attempt(clock.seconds(moment), asked, bool(queue))
             except ValueError:
                 continue
+            found.append(attempt)
+            if queue and self._whole:
+                of_sender = messages.setdefault(asked[b"sender"].lower(), {})
+                of_sender.setdefault(queue, []).append(attempt)
+        untold: set[tuple[int, bytes, bytes]] = set()
+        for clock, moment, asked, _ in self._whole:
+            try:
+                time = clock.seconds(moment)
+            except ValueError:
+                continue
+            whole = list(_refused_whole(time, asked, messages))
+            found += whole
+            if not whole:
+                untold.add((time, asked[b"client_address"], asked[b"sender"]))
+        self.untold = len(untold)
         found.sort(key=itemgetter(0))
         return found if self._logs == 1 else list(_each_once(found))
 
@@ -344,6 +369,39 @@ class Reader:
             return None
         everywhere = [name for name, count in self._together.items() if count == self._mail]
         return unquote(everywhere[0]) if len(everywhere) == 1 else None
+
+
+def _refused_whole(
+    time: int, asked: Request, messages: dict[bytes, dict[bytes, list[Attempt]]]
+) -> Iterator[Attempt]:
+    """Yield the attempts in a message that was refused after its recipients.
+
+    They are those of the next message of this sender's, which is most likely the same one: the
+    log tells none of several, or the last.
+
+    Args:
+        time: of the refusal.
+        asked: the client, the sender, and a recipient if there is one.
+        messages: those that were accepted, by sender and name in the queue.
+    """
+    recipient = asked[b"recipient"]
+    again = [
+        message
+        for message in messages.get(asked[b"sender"].lower(), {}).values()
+        if 0 <= message[0].time - time <= _RETRIED
+        and _may_be_of(message[0].request, asked)
+        and (not recipient or any(recipient == a.request[b"recipient"] for a in message))
+    ]
+    if again:
+        for accepted in min(again, key=lambda message: message[0].time):
+            yield Attempt(time, asked | {b"recipient": accepted.request[b"recipient"]}, False)
+    elif recipient:
+        yield Attempt(time, asked, False)
+
+
+def _may_be_of(later: Request, asked: Request) -> bool:
+    """Return whether a message may be a retry of one of its sender's: bounces have none."""
+    return bool(asked[b"sender"]) or later[b"client_address"] == asked[b"client_address"]
 
 
 def _each_once(attempts: list[Attempt]) -> Iterator[Attempt]:

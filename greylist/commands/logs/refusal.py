@@ -37,11 +37,24 @@ _REFUSAL = re.compile(
     rb"(?: sasl_method=\S*)?(?: sasl_username=(?P<login>.*?))?(?: sasl_sender=\S*)?\]?\s*$"
 )
 _GROUPS = ("name", "address", "sender", "recipient", "helo", "login")
-_ABOUT = ("kind", "warning", "comma", "code", "status", "reply", "words")
+_ABOUT = ("kind", "warning", "stage", "comma", "code", "status", "reply", "words")
+_OF_MESSAGES = frozenset((b"DATA", b"BDAT", b"END-OF-MESSAGE"))
 _MOST = 16_384
 """Bytes of a line that are looked at; Postfix cuts its own lines at 2,000."""
 
 _DECISION = re.compile(rb"\baction=(?:greylist|pass), reason=")
+_SQLGREY = re.compile(
+    rb"\bgrey: (?:new|early reconnect|reconnect ok|throttling): "
+    rb"[^\s()]+\((?P<address>[^\s()]+)\), (?P<sender>.*) -> (?P<recipient>\S+)"
+    rb"(?: \([\d:. ]+\))?\s*$"
+)
+_SQLGREY_LISTED = re.compile(
+    rb"\bwhitelist: (?P<sender>.*), (?P<address>[^\s()]+)\((?P<name>[^\s()]*)\)"
+    rb" -> (?P<recipient>\S+)\s*$"
+)
+_UNDEFINED = b"-undef-"
+"""sqlgrey's word for the user or the domain that a sender does not have."""
+
 _ATTRIBUTE = re.compile(rb"(?:^|, )(client_name|client_address|sender|recipient)=(\S*?)(?=, |\s|$)")
 
 _BLOCKLIST = re.compile(rb"blocked using (?P<list>[^\s;,]+)")
@@ -73,6 +86,7 @@ class Refusal(NamedTuple):
         reply: what the client was told, with its code.
         temporary: whether the client may try again.
         warning: whether it was only warned of (``warn_if_reject``).
+        whole: whether it was the message with all of its recipients, of which at most one is told.
         agent: ``smtpd``, ``a milter`` or ``postscreen``.
         words: the reply without its code and what it is about.
     """
@@ -81,6 +95,7 @@ class Refusal(NamedTuple):
     reply: bytes
     temporary: bool
     warning: bool
+    whole: bool
     agent: str
     words: bytes
 
@@ -144,10 +159,11 @@ def refusal(text: bytes, start: int = 0) -> Refusal | None:
     asked = request(name, address, sender or b"", recipient or b"", helo or b"")
     if login:
         asked[b"sasl_username"] = login
-    kind, warning, comma, code, status, reply, words = found.group(*_ABOUT)
+    kind, warning, stage, comma, code, status, reply, words = found.group(*_ABOUT)
     temporary = (code or status or b"").startswith(b"4")
     agent = "a milter" if kind.startswith(b"milter") else "postscreen" if comma else "smtpd"
-    return Refusal(asked, reply, temporary, bool(warning), agent, words)
+    whole = stage in _OF_MESSAGES
+    return Refusal(asked, reply, temporary, bool(warning), whole, agent, words)
 
 
 def find_refusal(line: bytes) -> Refusal | None:
@@ -162,10 +178,25 @@ def find_refusal(line: bytes) -> Refusal | None:
 
 
 def decision(text: bytes) -> Request | None:
-    """Return the request behind a decision that greylist or postgrey logged, or None."""
+    """Return the request behind a decision that greylist, postgrey or sqlgrey logged, or None."""
+    if found := _SQLGREY.search(text[:_MOST]) or _SQLGREY_LISTED.search(text[:_MOST]):
+        return _of_sqlgrey(found.groupdict())
     if not _DECISION.search(text[:_MOST]):
         return None
     attributes = {name: log.unquote(value) for name, value in _ATTRIBUTE.findall(text[:_MOST])}
     if b"client_address" in attributes:  # postgrey may have the network: 192.0.2.1/32
         attributes[b"client_address"] = attributes[b"client_address"].partition(b"/")[0]
     return {b"request": b"smtpd_access_policy", **attributes}
+
+
+def _of_sqlgrey(values: dict[str, bytes]) -> Request:
+    """Return the request of which a line of sqlgrey's tells."""
+    user, at, domain = values["sender"].rpartition(b"@")
+    sender = b"" if user == _UNDEFINED else user if domain == _UNDEFINED else user + at + domain
+    return {
+        b"request": b"smtpd_access_policy",
+        b"client_address": values["address"],
+        b"client_name": values.get("name", b""),
+        b"sender": sender,
+        b"recipient": values["recipient"],
+    }
