@@ -38,7 +38,7 @@ COMMON = re.compile(
     rb"(?:(?P<classic>[JFMASOND][aepuco][nbrylgptvc] [ \d]\d [\d:]{8})"
     rb"|(?P<iso>\d{4}[\d-]{6}[T ][\d:]{8})[.\d]*+(?P<zone>Z|[+-][\d:]{4,5}+)?"
     rb"|(?P<unix>\d{9,11})\.\d{3,9})"
-    rb" (?:\S++ )?(?P<program>[^\s\[]++)\[\d++\]: (?![\[m])(?:(?=" + _ABOUT_MAIL + rb"))?"
+    rb" (?:\S++ )?(?P<program>[^\s\[]++)\[\d++\]: ++(?![\[m])(?:(?=" + _ABOUT_MAIL + rb"))?"
 )
 """Time, host, program and process in most logs of most systems, made for speed.
 
@@ -68,14 +68,19 @@ _PROGRAM = re.compile(
 )
 _BEFORE = re.compile(_ADDED)
 
-_MESSAGE_KEYS = ("MESSAGE", "message", "msg", "log", "line", "MSG", "text", "short_message")
+_TAGGED = re.compile(rb" +(?P<program>[^\s:{}]+):? +(?P<fields>\{.*\})\s*$")
+"""A time, a tag and JSON, as fluentd writes them."""
+
+_MESSAGE_KEYS = (
+    "MESSAGE", "message", "msg", "log", "line", "MSG", "text", "short_message", "_raw",
+)  # fmt: skip
 _PROGRAM_KEYS = (
     "SYSLOG_IDENTIFIER", "syslogtag", "programname", "program", "PROGRAM", "appname", "app-name",
     "app_name", "ident", "tag", "process", "_COMM",
 )  # fmt: skip
 _TIME_KEYS = (
     "__REALTIME_TIMESTAMP", "_SOURCE_REALTIME_TIMESTAMP", "timestamp", "@timestamp", "time", "ts",
-    "date", "timereported", "timegenerated", "ISODATE", "DATE",
+    "date", "timereported", "timegenerated", "ISODATE", "DATE", "_time",
 )  # fmt: skip
 """The names that journald, rsyslog, syslog-ng and log drivers give the parts of a line."""
 
@@ -100,10 +105,10 @@ def _with_process(line: bytes) -> Parts | None:
     if end > 0 and line[:1] != b"{":
         head, _, program = line[:end].rpartition(b" ")
         name, _, process = program.rpartition(b"[")
-        if process.isdigit() and name:
+        if process.isdigit() and name and b'{"' not in head:
             stamp = _STAMP.match(head) or _STAMP.search(head)
             if stamp:
-                return stamp, name, _said(line[end + 3 :])
+                return stamp, name, _said(line[end + 3 :].lstrip(b" "))
     return None
 
 
@@ -120,6 +125,7 @@ def _uncommon(line: bytes) -> Parts | None:
         plain = plain[6:]
     if compose := _COMPOSE.match(plain):
         plain = plain[compose.end() :]
+    plain = plain.replace(b"\t", b" ")
     return (plain != line and _with_process(plain)) or _other(plain)
 
 
@@ -130,6 +136,8 @@ def _other(line: bytes) -> Parts | None:
     if (standard := _RFC5424.match(line)) and (stamp := _STAMP.match(standard["time"])):
         return stamp, standard["program"], _said(standard["text"] or b"")
     stamp = _STAMP.search(line[:400])
+    if stamp and (tagged := _TAGGED.match(line, stamp.end())):
+        return _tagged(stamp, tagged)
     return _without_process(stamp, line[stamp.end() :]) if stamp else None
 
 
@@ -143,13 +151,33 @@ def _without_process(stamp: Stamp, rest: bytes) -> Parts:
     return stamp, found["program"], _said(found["text"])
 
 
-def _json(line: bytes) -> Parts | None:
-    """Return the parts of a line of JSON: the message itself may be a log line."""
+def _tagged(stamp: Stamp, tagged: re.Match[bytes]) -> Parts:
+    """Return the parts of a line of JSON behind a time and a tag, which may name the program."""
+    program = tagged["program"].replace(b".", b"/")
+    fields = _fields(tagged["fields"])
+    text = _first(fields, _MESSAGE_KEYS).rstrip(b"\r\n")
+    within = split(text) if text and not text.startswith(b"{") else None
+    if within and within[1]:
+        return stamp, within[1], within[2]
+    named = _first(fields, _PROGRAM_KEYS).rstrip(b":").partition(b"[")[0]
+    return stamp, named or program, _said(text.lstrip(b" "))
+
+
+def _fields(line: bytes) -> dict[str, Any]:
+    """Return the fields of an object in JSON; none if it is no object."""
     try:
         fields = json.loads(line)
     except (ValueError, RecursionError):
-        return None
-    if not isinstance(fields, dict):
+        return {}
+    fields = fields if isinstance(fields, dict) else {}
+    inner = fields.get("result")  # of a search in Splunk
+    return inner if isinstance(inner, dict) else fields
+
+
+def _json(line: bytes) -> Parts | None:
+    """Return the parts of a line of JSON: the message itself may be a log line."""
+    fields = _fields(line)
+    if not fields:
         return None
     text = _first(fields, _MESSAGE_KEYS).rstrip(b"\r\n")
     stamp = _STAMP.match(_time(_first(fields, _TIME_KEYS)))
@@ -195,16 +223,37 @@ def _time(text: bytes) -> bytes:
     return text
 
 
+_ENGLISH = frozenset("jan feb mar apr may jun jul aug sep oct nov dec".split())
 _OTHER_MONTH = re.compile(
     rb"(?:^|[\s>])(?:(?P<month>[^\s\d:|<>\[\]{}]{2,15}) +\d{1,2}\.?"
     rb"|\d{1,2}\.? (?P<after>[^\s\d:|<>\[\]{}]{2,15})) \d\d:\d\d:\d\d"
 )
 
 
+_WRAPPED = re.compile(rb"\s*(?P<program>[^\s\[]++)\[\d++\]: ++(?P<text>.*)", re.DOTALL)
+
+
+def unwrapped(stamp: Stamp, text: bytes) -> Parts | None:
+    """Return the parts of a line that another program passed on, such as a container's runtime.
+
+    The time is that of the line around it; it has the same clock, and may have the year.
+
+    Args:
+        stamp: the time of the line around it.
+        text: what that program said.
+    """
+    within = split(text.lstrip())
+    if within and within[1]:
+        return stamp, within[1], within[2]
+    bare = _WRAPPED.match(text)
+    return (stamp, bare["program"], bare["text"]) if bare else None
+
+
 def other_month(line: bytes) -> bytes:
     """Return the word in the place of a line's month, or empty bytes."""
     found = _OTHER_MONTH.search(line[:400])
-    return (found["month"] or found["after"]) if found else b""
+    word = (found["month"] or found["after"]) if found else b""
+    return b"" if word.strip(b"\"'").lower().decode("latin-1") in _ENGLISH else word
 
 
 def is_without_time(line: bytes) -> bool:

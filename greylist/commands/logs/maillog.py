@@ -22,6 +22,7 @@ from greylist.commands.logs.layout import (
     is_without_time,
     other_month,
     split,
+    unwrapped,
 )
 from greylist.commands.logs.refusal import ADDRESS, CLIENT, refusal, request, unquote
 
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from greylist.commands.logs.clock import Moment
-    from greylist.commands.logs.layout import Stamp
+    from greylist.commands.logs.layout import Parts, Stamp
     from greylist.protocol import Request
 
 _ABOUT_RECIPIENT = re.compile(rb"(?:milter-)?reject: (?:RCPT|DATA|BDAT|END-OF-MESSAGE) from ")
@@ -120,7 +121,7 @@ def _reason(line: bytes) -> str:
     if line.startswith(b"__CURSOR="):
         return "this is journalctl -o export: print the log with journalctl -o short-iso"
     if is_without_time(line):
-        return "it has no date: print the log with journalctl -o short-iso"
+        return "it has no date that can be read: print the log with journalctl -o short-iso"
     return ""
 
 
@@ -192,13 +193,15 @@ class Reader:
         self._mail = 0
         self._together: Counter[bytes] = Counter()
         self._programs: dict[bytes, bool] = {}
+        self._plain: set[bytes] = set()
+        self._looked: Counter[bytes] = Counter()
 
     def read(self, lines: Iterable[bytes], end: float) -> Read:
         """Take in the lines of a log that was last written to at this time."""
         self._logs += 1
         self._clock, unread = Clock(end), Unread()
         programs: Counter[bytes] = Counter()
-        common, number = COMMON.match, 0
+        common, plain, number = COMMON.match, self._plain, 0
         iterator = iter(lines)
         first = next(iterator, None)
         for number, line in enumerate(chain([] if first is None else [first], iterator), 1):
@@ -209,7 +212,9 @@ class Reader:
             else:
                 program = stamp[PROGRAM]
                 programs[program] += 1
-                if stamp.lastindex == KIND and self._is_postfix(program):
+                if program not in plain and not self._is_plain(program):
+                    self._wrapped(number, stamp, line, unread, programs)
+                elif stamp.lastindex == KIND and self._is_postfix(program):
                     fault = self._told(stamp, stamp, line)
                     if fault:
                         unread.add(number, line, fault)
@@ -225,6 +230,32 @@ class Reader:
             if line.strip() and not line.startswith(_OF_OTHERS):
                 unread.add(number, line)
             return
+        self._take(number, line, parts, unread, programs)
+
+    def _is_plain(self, program: bytes) -> bool:
+        """Return whether a program is known to pass on no lines of others."""
+        self._looked[program] += 1
+        if self._is_postfix(program) or self._looked[program] > _LOOKED_AT:
+            self._plain.add(program)
+            return True
+        return False
+
+    def _wrapped(
+        self, number: int, stamp: Stamp, line: bytes, unread: Unread, programs: Counter[bytes]
+    ) -> None:
+        """Take in a line of another program's, which may be one of Postfix's passed on."""
+        text = line[stamp.end() :]
+        parts = unwrapped(stamp, text) if b"]: " in text else None
+        if parts and self._is_postfix(parts[1]):
+            program = stamp[PROGRAM]
+            self._looked[program] = 0  # it goes on passing them on
+            programs[program] -= 1
+            self._take(number, line, parts, unread, programs)
+
+    def _take(
+        self, number: int, line: bytes, parts: Parts, unread: Unread, programs: Counter[bytes]
+    ) -> None:
+        """Take in a line whose parts are known."""
         stamp, program, text = parts
         told = ABOUT_MAIL.match(text)
         program = program or (_NAMELESS if told else b"")

@@ -6,7 +6,8 @@ postscreen(8), which puts commas between the parts:
     reject: RCPT from NAME[ADDRESS]: 450 4.2.0 <SUBJECT>: TEXT; from=<> to=<> proto= helo=<>
     milter-reject: END-OF-MESSAGE from NAME[ADDRESS]: 4.7.1 TEXT; from=<> to=<> proto= helo=<>
 
-From Postfix 3.10 on ``sasl_method= sasl_username= sasl_sender=`` follow if there was a login.
+From Postfix 3.10 on ``sasl_method= sasl_username= sasl_sender=`` follow if there was a login. What
+a newer one may add behind that is left out.
 """
 
 from __future__ import annotations
@@ -30,11 +31,12 @@ _REFUSAL = re.compile(
     + CLIENT
     + rb": "
     rb"(?P<reply>(?:(?P<code>\d{3})[ -])?(?:(?P<status>[245]\.\d{1,3}\.\d{1,3}) )?"
-    rb"(?>(?:<" + ADDRESS + rb">: )?)(?P<words>.*?));"
+    rb"(?>(?:<" + ADDRESS + rb">: )?)(?P<words>[^;]*+(?:;[^;]*+)*?));"
     rb"(?: from=<(?P<sender>" + ADDRESS + rb")>(?P<comma>,)?)?"
     rb"(?: to=<(?P<recipient>" + ADDRESS + rb")>,?)?"
     rb"(?: proto=[^\s,]*,?)?(?: helo=<(?P<helo>[^<>]*)>)?"
-    rb"(?: sasl_method=\S*)?(?: sasl_username=(?P<login>.*?))?(?: sasl_sender=\S*)?\]?\s*$"
+    rb"(?: sasl_method=\S*)?(?: sasl_username=(?P<login>.*?))?(?: sasl_sender=\S*)?"
+    rb"(?: [a-z_]+=\S*)*\]?\s*$"
 )
 _GROUPS = ("name", "address", "sender", "recipient", "helo", "login")
 _ABOUT = ("kind", "warning", "stage", "comma", "code", "status", "reply", "words")
