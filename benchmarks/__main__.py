@@ -25,7 +25,7 @@ ROWS = {
     "size": data.size,
     "walk": data.walk,
     "postfix": smtp.postfix,
-    "durable": alone.durable,
+    "durable": lambda bench: [alone.durable(bench), together.durable(bench)],
     "shared": shared.shared,
     "quality": quality.quality,
     "suspicious": suspicious.suspicious,

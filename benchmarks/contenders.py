@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import pwd
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -268,15 +269,55 @@ def echo_server(directory: str, action: str = "dunno") -> Server:
 
 
 def server(
-    directory: str, whitelist: bytes, settings: str = "", workers: int = 1, user: str = ""
+    directory: str,
+    whitelist: bytes,
+    settings: str = "",
+    *,
+    workers: int = 1,
+    user: str = "",
+    uvloop: bool = False,
 ) -> Server:
-    """Return our server, with further lines of settings."""
+    """Return our server, with further lines of settings; without uvloop where it is not wanted."""
     spawned = ours(directory, whitelist, settings=settings + "listen_mode = 0666\n")
     name = "serve" if workers == 1 else f"serve, {workers} workers"
-    python, listen = sys.executable, "import sys; sys.argv[-1] = 'unix:' + sys.argv[-1]; "
-    code = listen + "from greylist.__main__ import main; main()"
-    argv = [python, "-c", code, "serve", "--workers", str(workers), "--listen"]
+    code = "import sys; sys.argv[-1] = 'unix:' + sys.argv[-1]; "
+    if uvloop:
+        name += ", uvloop"
+        code += "import uvloop; "
+    else:
+        code += "sys.modules['uvloop'] = None; "
+    code += "from greylist.__main__ import main; main()"
+    argv = [sys.executable, "-c", code, "serve", "--workers", str(workers), "--listen"]
     return Server(name, directory, argv, spawned.environment, user)
+
+
+S_POSTGRAY = "s-postgray"
+
+
+def s_postgray(directory: str) -> list[Spawned]:
+    """Return the peer in C that keeps its state in memory, if it is installed: Debian has none.
+
+    Its clients are spawned and ask one server, which the first one starts, and which writes its
+    state to a file when it ends. It takes 64 clients at once, if no other number is said.
+    """
+    program = shutil.which(S_POSTGRAY) or shutil.which(S_POSTGRAY, path="/usr/local/libexec")
+    if not program:
+        return []
+    store = os.path.join(directory, "store")
+    os.makedirs(store, 0o700)
+    return [
+        _WithServer(
+            S_POSTGRAY, directory, [program, "--store-path", store, "--server-queue", "128"]
+        )
+    ]
+
+
+class _WithServer(Spawned):
+    """s-postgray's clients; their server has to be ended after them."""
+
+    def _stop(self) -> None:
+        super()._stop()
+        subprocess.run([*self.argv, "--shutdown"], check=True, env=self.environment)
 
 
 def program() -> str:

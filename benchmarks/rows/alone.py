@@ -7,7 +7,7 @@ from statistics import median
 
 from benchmarks import contenders, traffic
 from benchmarks.bench import Table, micro, milli, one_processor, rate, times, wait
-from benchmarks.loader import alone, together
+from benchmarks.loader import alone
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -148,7 +148,7 @@ def _compare(title: str, seen: dict[str, list[Load]], note: str) -> Table:
 
 
 @one_processor()
-def durable(bench: Bench) -> list[Table]:
+def durable(bench: Bench) -> Table:
     """Measure ``durable = yes`` beside postgrey, which syncs every commit."""
     whitelist = traffic.whitelist(200)
     mine = contenders.ours(bench.place(), whitelist, settings="durable = yes\n")
@@ -162,42 +162,7 @@ def durable(bench: Bench) -> list[Table]:
     finally:
         _disconnect(field, wires)
     note = "One connection; each of these syncs each update."
-    return [_compare("durable = yes", seen, note), _durable_together(bench, whitelist)]
-
-
-def _durable_together(bench: Bench, whitelist: bytes) -> Table:
-    """Measure 32 connections: what arrives together is synced together by a server."""
-    field = [
-        contenders.ours(bench.place(), whitelist, settings="durable = yes\n"),
-        contenders.server(bench.place(), whitelist, settings="durable = yes\n"),
-        contenders.Postgrey(bench.place()),
-    ]
-    wires = {}
-    for contender in field:
-        contender.start()
-        wires[contender.name] = [contender.connect() for _ in range(32)]
-    batch = traffic.requests(1000)
-    try:
-        runs = {
-            name: lambda some=some: together(  # type: ignore[misc]
-                some, [traffic.cycle(batch, number * 31) for number in range(32)], 1.5
-            )
-            for name, some in wires.items()
-        }
-        seen = bench.interleave(bench.pick(5, 3), runs, "durable = yes, 32 connections")
-    finally:
-        for some in wires.values():
-            for wire in some:
-                wire.close()
-        for contender in field:
-            contender.stop()
-    table = Table("durable = yes, 32 connections", "| requests/s | median wait | p99")
-    for name, loads in seen.items():
-        table.add(name, f"{rate(loads):,.0f}", *(milli(wait(loads, s)) for s in (0.5, 0.99)))
-    pairs = zip(seen["serve"], seen["postgrey"], strict=True)
-    ratio = median(one.rate / other.rate for one, other in pairs)
-    table.must("≥ 5 × postgrey for serve", ratio, 5)
-    return table
+    return _compare("durable = yes", seen, note)
 
 
 def _loader(wire: Wire, batch: list[bytes]) -> Callable[[], Load]:

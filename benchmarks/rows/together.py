@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from statistics import median
 
 from benchmarks import contenders, traffic
@@ -10,15 +11,24 @@ from benchmarks.loader import together
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from benchmarks.bench import Bench
     from benchmarks.contenders import Contender
     from benchmarks.loader import Load, Wire
 
+    Seen = dict[str, list[Load]]
+
+COUNTS = (8, 32, 100)
+"""Numbers of busy connections."""
+
+SERVED = {8: (1.4, 0.2), 32: (2, 0.15), 100: (3, 0.2)}
+"""What a server must reach beside as many filters: their throughput this many times, and no more
+than this part of their p99; logging off."""
+
 
 def connections(bench: Bench) -> list[Table]:
-    """Measure 8, 32 and 100 busy connections."""
+    """Measure 8, 32 and 100 busy connections; and a server beside as many filters, logging off."""
     whitelist = traffic.whitelist(200)
     field = [
         contenders.echo(bench.place()),
@@ -30,50 +40,83 @@ def connections(bench: Bench) -> list[Table]:
         contenders.Postgrey(bench.place()),
         contenders.Sqlgrey(bench.place()),
     ]
-    for contender in field:
-        contender.start()
-    try:
-        tables = [_connections(bench, field, count) for count in (8, 32, 100)]
-    finally:
-        for contender in field:
-            contender.stop()
-    return tables + _served(bench, whitelist)
-
-
-SERVED = {8: (1.4, 0.2), 32: (2, 0.15), 100: (3, 0.2)}
-"""What a server must reach beside as many filters: their throughput this many times, and no more
-than this part of their p99; logging off."""
-
-
-def _served(bench: Bench, whitelist: bytes) -> list[Table]:
-    """Measure a server beside as many filters, logging off."""
+    with _started(field):
+        tables = [_fair(_seen(bench, field, count, ""), count) for count in COUNTS]
     quiet = "quiet = yes\n"
     field = [
         contenders.echo_server(bench.place()),
         contenders.ours(bench.place(), whitelist, settings=quiet),
         contenders.server(bench.place(), whitelist, settings=quiet),
         contenders.server(bench.place(), whitelist, settings=quiet, workers=2),
+        contenders.server(bench.place(), whitelist, settings=quiet, uvloop=True),
         contenders.Postgrey(bench.place(), logs=False),
+        *contenders.s_postgray(bench.place()),
     ]
+    with _started(field):
+        tables += [_served(_seen(bench, field, count, "serve, "), count) for count in COUNTS]
+    return tables
+
+
+def durable(bench: Bench) -> Table:
+    """Measure 32 connections, ``durable = yes``: a server syncs once what arrives together."""
+    whitelist, count = traffic.whitelist(200), 32
+    field = [
+        contenders.ours(bench.place(), whitelist, settings="durable = yes\n"),
+        contenders.server(bench.place(), whitelist, settings="durable = yes\n"),
+        contenders.Postgrey(bench.place()),
+    ]
+    with _started(field):
+        seen = _seen(bench, field, count, "durable = yes, ")
+    table = Table(f"durable = yes, {count} connections", "| requests/s | median wait | p99")
+    for name, loads in seen.items():
+        table.add(name, f"{rate(loads):,.0f}", *(milli(wait(loads, s)) for s in (0.5, 0.99)))
+    table.must("≥ 5 × postgrey for serve", _ratio(seen, "postgrey"), 5)
+    return table
+
+
+@contextmanager
+def _started(field: Sequence[Contender]) -> Iterator[None]:
+    """Have contenders run."""
     for contender in field:
         contender.start()
     try:
-        return [_beside(bench, field, count) for count in SERVED]
+        yield
     finally:
         for contender in field:
             contender.stop()
 
 
-def _beside(bench: Bench, field: Sequence[Contender], count: int) -> Table:
+def _seen(bench: Bench, field: Sequence[Contender], count: int, title: str) -> Seen:
+    """Return what so many busy connections to each contender saw, round by round."""
+    # Long enough for a hundred turns each: the scheduler's slices are not what is asked for.
     seconds = bench.pick(max(1.5, count * 0.05), 0.5)
     wires = {contender.name: _open(contender, count) for contender in field}
     try:
         runs = {name: _loader(some, seconds) for name, some in wires.items()}
-        seen = bench.interleave(bench.pick(5, 3), runs, f"serve, {count} connections")
+        return bench.interleave(bench.pick(5, 1), runs, f"{title}{count} connections")
     finally:
         for some in wires.values():
             for wire in some:
                 wire.close()
+
+
+def _open(contender: Contender, count: int) -> list[Wire]:
+    """Return connections on each of which something has been answered."""
+    wires = [contender.connect() for _ in range(count)]
+    for number, wire in enumerate(wires):
+        wire.ask(traffic.request(number))
+    return wires
+
+
+def _loader(wires: list[Wire], seconds: float) -> Callable[[], Load]:
+    batch = traffic.requests(1000)
+    apart = len(batch) // len(wires)
+    sources = [traffic.cycle(batch, number * apart) for number in range(len(wires))]
+    return lambda: together(wires, sources, seconds)
+
+
+def _served(seen: Seen, count: int) -> Table:
+    """Show a server beside the others."""
     table = Table(
         f"serve, {count} connections at once, logging off",
         "| requests/s | serve ÷ it | median wait | p99 | p99.9",
@@ -88,26 +131,19 @@ def _beside(bench: Bench, field: Sequence[Contender], count: int) -> Table:
     p99 = median(one.quantile(0.99) / other.quantile(0.99) for one, other in pairs)
     table.must(f"≤ {shorter} × the filters' p99", p99, shorter)
     table.must("≥ 10 × postgrey", _ratio(seen, "postgrey"), 10)
+    if "s-postgray" in seen:
+        table.must("≥ 1 × s-postgray", _ratio(seen, "s-postgray"), 1)
     return table
 
 
-def _ratio(seen: dict[str, list[Load]], name: str) -> float:
+def _ratio(seen: Seen, name: str) -> float:
     """Return the server's throughput beside that of another, round by round."""
     pairs = zip(seen["serve"], seen[name], strict=True)
     return median(one.rate / other.rate for one, other in pairs)
 
 
-def _connections(bench: Bench, field: list[Contender], count: int) -> Table:
-    # Long enough for a hundred turns each: the scheduler's slices are not what is asked for.
-    seconds = bench.pick(max(1.5, count * 0.05), 0.5)
-    wires = {contender.name: _open(contender, count) for contender in field}
-    try:
-        runs = {name: _loader(some, seconds) for name, some in wires.items()}
-        seen = bench.interleave(bench.pick(3, 1), runs, f"{count} connections")
-    finally:
-        for some in wires.values():
-            for wire in some:
-                wire.close()
+def _fair(seen: Seen, count: int) -> Table:
+    """Show the filters beside the others, and whether each connection has its share."""
     table = Table(
         f"{count} connections at once",
         "| requests/s | greylist ÷ it | median wait | p99 | p99.9 | max "
@@ -130,20 +166,6 @@ def _connections(bench: Bench, field: list[Contender], count: int) -> Table:
     least = min(load.least for load in seen["greylist"])
     table.must("≥ 0.5 × the mean for the slowest connection of any round", least, 0.5)
     return table
-
-
-def _open(contender: Contender, count: int) -> list[Wire]:
-    wires = [contender.connect() for _ in range(count)]
-    for number, wire in enumerate(wires):
-        wire.ask(traffic.request(number))
-    return wires
-
-
-def _loader(wires: list[Wire], seconds: float) -> Callable[[], Load]:
-    batch = traffic.requests(1000)
-    apart = len(batch) // len(wires)
-    sources = [traffic.cycle(batch, number * apart) for number in range(len(wires))]
-    return lambda: together(wires, sources, seconds)
 
 
 def memory(bench: Bench) -> list[Table]:
