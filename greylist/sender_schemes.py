@@ -23,6 +23,7 @@ _SPACED = bytes(code if chr(code).isalnum() and code < 128 else 32 for code in r
 _UUID = [8, 4, 4, 4, 12]
 """How many hexadecimal digits are between its hyphens (RFC 9562, section 4)."""
 
+_SRS_SEPARATORS = (b"=", b"+", b"-")
 _SEPARATORS = (b"-", b"_", b"+", b"=", b".")
 _WORDS = (b"bounces", b"bounce", b"returns", b"return", b"owner", b"verp")
 """Words behind which a machine puts what it needs when the mail comes back."""
@@ -50,7 +51,7 @@ def _user(local: bytes, domain: bytes) -> bytes:
             if local.startswith(prefix) and (found := scheme(local, domain)):
                 return found
     if b"+srs=" in local:
-        return _exchange(local, domain)
+        return _exchange(local)
     if b"bounce" in local or b"return" in local or b"owner" in local or b"verp" in local:
         if found := _verp(local):
             return found
@@ -91,20 +92,21 @@ def _sparkpost(local: bytes, domain: bytes) -> bytes:
 
 def _srs0(local: bytes, domain: bytes) -> bytes:
     fields = local[5:].split(b"=", 3)
-    if len(fields) < 4 or local[4:5] not in (b"=", b"+", b"-"):
+    if len(fields) < 4 or local[4:5] not in _SRS_SEPARATORS:
         return local
     return b"srs0=%s=%s" % (fields[2], _user(fields[3], fields[2]))
 
 
 def _srs1(local: bytes, domain: bytes) -> bytes:
-    _, forwarder, rest = (*local[5:].split(b"=", 2), b"", b"")[:3]
+    forwarder, _, rest = local[5:].partition(b"=")[2].partition(b"=")
     fields = rest[1:].split(b"=", 3)
-    if len(fields) < 4 or not {local[4:5], rest[:1]} <= {b"=", b"+", b"-"}:
+    separators = local[4:5], rest[:1]
+    if len(fields) < 4 or not all(each in _SRS_SEPARATORS for each in separators):
         return local
     return b"srs1=%s=%s=%s" % (forwarder, fields[2], _user(fields[3], fields[2]))
 
 
-def _exchange(local: bytes, domain: bytes) -> bytes:
+def _exchange(local: bytes) -> bytes:
     """Leave out hash and timestamp; a rewritten null sender has nothing behind them."""
     forwarder, _, rest = local.partition(b"+srs=")
     fields = rest.split(b"=", 3)
@@ -152,7 +154,7 @@ def _numbered(text: bytes, *, named: bool) -> bytes:
         elif rest.startswith(b"#"):
             length, mark = 1, b"#"  # a normal form is its own
         else:
-            word = rest.translate(_SPACED).split(b" ", 1)[0]
+            word = rest.translate(_SPACED).partition(b" ")[0]
             length, mark = len(word), _mark(word)
         if not mark or rest[length : length + 1] == b"=":
             break
@@ -184,9 +186,9 @@ def _tagged(word: bytes, text: bytes) -> bytes:
     code, dash, recipient = rest.partition(b"-")
     if first.isdigit() and len(code) == 4 and _is_hex(code) and (b"=" in recipient or not dash):
         return first + b"-#"  # SendGrid
-    hash, _, customer = first.partition(b".")
-    if word == b"bounce" and rest and _is_hex(hash) and _is_hex(customer):
-        return b"#.%s-#" % customer  # Mailgun
+    codes = first.split(b".")
+    if word == b"bounce" and rest and len(codes) == 2 and all(map(_is_hex, codes)):
+        return b"#.%s-#" % codes[1]  # Mailgun
     if _is_uuid(text) or (len(text) >= 8 and _is_hex(text) and not text.isdigit()):
         return b"#"
     return text
@@ -210,10 +212,9 @@ def _amazon_ses(local: bytes) -> bytes:
 
 def _marketo(local: bytes) -> bytes:
     """Return a customer's Munchkin ID, three digits, letters and digits, without what follows."""
-    one, two, three = (*local[:11].split(b"-"), b"", b"")[:3]
-    fits = one.isdigit() and two.isalpha() and three.isdigit() and len(one) == len(three) == 3
-    rest = local[12:].translate(None, b".-")
-    return local[:11] + b".#" if fits and local[11:12] == b"." and rest.isdigit() else b""
+    numbers = local[:3] + local[8:11] + local[12:].translate(None, b".-")
+    fits = local[3:4] + local[7:8] + local[11:12] == b"--." and local[4:7].isalpha()
+    return local[:12] + b"#" if fits and local[12:] and numbers.isdigit() else b""
 
 
 def _is_mailjet(local: bytes) -> bool:
