@@ -67,11 +67,15 @@ def _user(local: bytes, domain: bytes) -> bytes:
 
 
 def _batv(local: bytes, domain: bytes) -> bytes:
-    """Return the user behind a tag; some senders put the tag last."""
-    _, tag, user = (*local.split(b"=", 2), b"")[:3]
-    if _is_batv(tag) and user:
-        return _user(user, domain)
-    return _user(tag, domain) if _is_batv(user) and tag else local
+    """Return the user behind a tag; some senders put the tag last, or a slash between."""
+    for separator in (b"=", b"/"):
+        tag, _, user = local[5:].partition(separator)
+        if user and _is_batv(tag):
+            return _user(user, domain)
+        user, _, tag = local[5:].rpartition(separator)
+        if user and _is_batv(tag):
+            return _user(user, domain)
+    return local
 
 
 def _is_batv(text: bytes) -> bool:
