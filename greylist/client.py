@@ -129,14 +129,14 @@ def organization(request: Request) -> bytes:
     return b".".join(labels[-3:]) if domain in _HOSTERS and domain != name else domain
 
 
-def is_earned(identity: bytes, request: Request) -> bool:
-    """Return whether mail that has passed earns an identity of the client's credit.
+def speaks_for(domain: bytes, request: Request) -> bool:
+    """Return whether a machine in a domain is one that earns it credit: it says its name in HELO.
 
-    A domain earns it by machines that say its name in HELO as well. A rented machine bears the
-    name of its hoster, and says that of its tenant: its neighbours are not trusted for it.
+    A rented machine bears the name of its hoster, and says that of its tenant: its neighbours are
+    not trusted for it.
     """
     helo = request.get(b"helo_name", b"").lower().rstrip(b".")
-    return not helo or identity[:1].isdigit() or b":" in identity or _is_within(helo, identity)
+    return not helo or _is_within(helo, domain)
 
 
 def suspicious(request: Request, settings: Settings) -> str:

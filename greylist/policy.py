@@ -44,7 +44,7 @@ the triplets, these entries are stored; a triplet's key never starts with a slas
 
 from __future__ import annotations
 
-from greylist.client import identities, is_earned
+from greylist.client import identities, speaks_for
 from greylist.decision import PASS, Decision
 from greylist.expiry import is_expired
 from greylist.recipient import delivered
@@ -209,6 +209,12 @@ class Attempt:
         """Return the keys of the client's credit."""
         return [client_key(name) for name in self.names]
 
+    def earning(self) -> Iterator[bytes]:
+        """Yield the keys of the client's credit that mail of its earns: the network's, at least."""
+        for name in self.names:
+            if name is self.names[-1] or speaks_for(name, self.request):
+                yield client_key(name)
+
     def senders(self) -> list[bytes]:
         """Return the keys of the sender's credit."""
         return [self.sender_key(name) for name in self.names]
@@ -323,7 +329,7 @@ class Attempt:
     def credit(self) -> None:
         """Count a triplet that has passed, for the client and for its sender."""
         if self.settings.auto_whitelist:
-            self.count(client_key(name) for name in self.names if is_earned(name, self.request))
+            self.count(self.earning())
         if self.settings.auto_whitelist_senders:
             self.count(self.senders())
 
