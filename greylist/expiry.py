@@ -190,4 +190,6 @@ def _join(one: Triplet, other: Triplet, settings: Settings) -> Triplet:
 def _sum(one: Triplet, other: Triplet) -> Triplet:
     """Return the older first attempt, the newer last one, the larger count."""
     first, last = min(one.ctime, other.ctime), max(one.last_seen, other.last_seen)
-    return Triplet(first, last if last > first else 0, max(one.count, other.count))
+    # With no delay, the retry may come within the second of the first attempt.
+    again = last > first or one.atime or other.atime
+    return Triplet(first, last if again else 0, max(one.count, other.count))

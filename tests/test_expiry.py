@@ -178,6 +178,7 @@ FRESH = value(0, 0, 0)
         (value(400, 10, "02"), value(900, 600, "01"), value(900, 10, "02")),
         (value(400, 0, 0), value(100, 0, "00"), value(400, 100, "01")),
         (value(400, 90, "01"), value(800, 0, 0), value(800, 90, "01")),
+        (value(400, 400, "01"), value(400, 0, 0), value(400, 400, "01")),
         (value(30 * DAY, 20 * DAY, 3), FRESH, value(30 * DAY, "now", "03")),
         (value(900, 0, 0), value(800, 5, 2), value(900, 5, "02")),
         (value(5 * DAY, 5 * DAY - 400, 1), value(4 * DAY, 5, 2), value(5 * DAY, 5, "02")),
