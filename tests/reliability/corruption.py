@@ -1,6 +1,6 @@
 """Damage the files of a database at random; requests must be answered again, and soon.
 
-python -m tests.reliability.corruption [--cases 600] [--seed 1] [--case N]
+python -m tests.reliability.corruption [--cases 600] [--seed 1] [--case N] [--jobs N]
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from bsddb3 import db
 from greylist.store.berkeley import checker
 from greylist.store.berkeley.salvage import leaves
 from tests.berkeley import RULES
-from tests.reliability.harness import House, QuietLog, ask_until_answered, key, request
+from tests.reliability.harness import House, QuietLog, ask_until_answered, key, request, scratch
 
 ENTRIES = 3000
 TRIES = 4
@@ -173,7 +174,7 @@ def case(seed: int, model: Path) -> dict[str, object]:
         AssertionError: it is not answered as promised.
     """
     chance = random.Random(seed)
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
+    with tempfile.TemporaryDirectory(dir=scratch(), ignore_cleanup_errors=True) as name:
         # Copied by a program that preserves nothing but the bytes, so that inodes change.
         directory = Path(name) / "house"
         shutil.copytree(model, directory)
@@ -243,47 +244,43 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--case", type=int, help="run this one only, here")
     parser.add_argument("--model", type=Path)
+    parser.add_argument("--jobs", type=int, default=os.cpu_count())
     options = parser.parse_args()
     if options.case is not None:
         print(case(options.case, options.model), flush=True)
         return
-    sys.exit(run(range(options.seed, options.seed + options.cases)))
+    sys.exit(run(range(options.seed, options.seed + options.cases), options.jobs))
 
 
-def run(seeds: range) -> int:
-    """Run the cases, each in a process with a time limit; return the number of failures."""
-    failures = 0
-    done_cases = []
-    with tempfile.TemporaryDirectory() as name:
+def run(seeds: range, jobs: int = 1) -> int:
+    """Run cases in processes of their own, so many at once; print and return the failures."""
+    with tempfile.TemporaryDirectory(dir=scratch()) as name, ThreadPoolExecutor(jobs) as pool:
         model = Path(name) / "model"
         model.mkdir()
         build(model)
-        for seed in seeds:
-            command = [
-                sys.executable,
-                "-m",
-                __spec__.name,
-                "--model",
-                str(model),
-                "--case",
-                str(seed),
-            ]
-            try:
-                done = subprocess.run(
-                    command, capture_output=True, text=True, timeout=SECONDS + 30, check=False
-                )
-                failed, text = done.returncode, done.stdout or done.stderr[-2000:]
-            except subprocess.TimeoutExpired:
-                failed, text = 1, f"seed {seed}: timed out\n"
-            failures += bool(failed)
+        failures, done = 0, []
+        for failed, text in pool.map(lambda seed: _run_case(seed, model), seeds):
             print("FAILED " if failed else "", text, end="", flush=True)
+            failures += failed
             if not failed:
-                done_cases.append(ast.literal_eval(text))
+                done.append(ast.literal_eval(text))
         if failures:
             describe(model)
-    if done_cases:
-        print(summary(done_cases, failures), flush=True)
+    if done:
+        print(summary(done, failures), flush=True)
     return failures
+
+
+def _run_case(seed: int, model: Path) -> tuple[bool, str]:
+    """Return whether a case failed, and what it printed."""
+    command = [sys.executable, "-m", __spec__.name, "--model", str(model), "--case", str(seed)]
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=SECONDS + 30, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return True, f"seed {seed}: timed out\n"
+    return done.returncode != 0, done.stdout or done.stderr[-2000:]
 
 
 def summary(cases: list[dict[str, Any]], failures: int) -> dict[str, float]:

@@ -27,6 +27,16 @@ if TYPE_CHECKING:
 
 VERIFY = "db5.3_verify"
 
+MEMORY = "/dev/shm"
+
+LONGEST = 90
+"""Seconds within which everything is answered, checked and salvaged."""
+
+
+def scratch() -> str | None:
+    """Return a directory in memory, where no sync takes time; None: where temporary files are."""
+    return MEMORY if os.access(MEMORY, os.W_OK) else None
+
 
 class QuietLog(Log):
     """Keeps the lines for the test."""

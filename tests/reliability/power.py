@@ -2,18 +2,15 @@
 
 python -m tests.reliability.power [--states 5000] [--seed 1] [--scenario NAME] [--verbose]
 
-The calls of real filters are recorded by recorder.c, which is preloaded; the states of a disk
+The calls of real filters are recorded by preload.c, which is preloaded; the states of a disk
 that may follow from them are made by disk.py; then a filter is asked in each.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
 import random
 import shutil
-import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -22,19 +19,17 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from greylist import filter as filters
 from greylist.store.berkeley import due
 from greylist.store.berkeley.permissions import lock_path
 from greylist.store.berkeley.quarantine import to_salvage
 from greylist.store.berkeley.record import SIZE, Record
-from tests.reliability.harness import VERIFY, House, request
-from tests.reliability.scenes import LONGEST, SCENARIOS, in_child, record, wait_for_repairs
-from tests.waiting import readable
+from tests.reliability.forked import ask_forked
+from tests.reliability.harness import VERIFY, House, request, scratch
+from tests.reliability.scenes import SCENARIOS, in_child, record, wait_for_repairs
 
 if TYPE_CHECKING:
     from tests.reliability.disk import Recording
 
-MEMORY = "/dev/shm"
 OTHER_BOOT = b"00000000-0000-0000-0000-000000000000"
 
 
@@ -103,7 +98,7 @@ class Cut:
         """
         self.build(house)
         expected = self.expected()
-        assert ask(house, request(9999)), "no answer on the first connection"
+        assert ask_forked(house, request(9999)), "no answer on the first connection"
         wait_for_repairs(house)
         assert not to_salvage(house.path), "a copy is left unsalvaged"
         entries = in_child(lambda: read(house))
@@ -126,35 +121,6 @@ class Cut:
             assert not lost, f"{len(lost)} of {len(expected)} lost: {lost[:3]}"
             assert not older, f"{len(older)} of {len(expected)} older: {older[:3]}"
         return counts
-
-
-def ask(house: House, data: bytes) -> bytes:
-    """Return what a filter answers that is forked from here: the same code, without its start."""
-    ours, theirs = socket.socketpair()
-    child = os.fork()
-    if child == 0:
-        try:
-            os.environ["GREYLIST_CONFIG"] = str(house.config)
-            for number in (0, 1):
-                os.dup2(theirs.fileno(), number)
-            null = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(null, 2)
-            ours.close()
-            theirs.close()
-            sys.argv = ["greylist"]
-            filters.main()
-        finally:
-            os._exit(70)
-    theirs.close()
-    with ours:
-        ours.sendall(data)
-        ready = readable(ours, seconds=LONGEST)
-        reply = ours.recv(4096) if ready else b""
-        if not ready:
-            os.kill(child, signal.SIGKILL)
-        ours.shutdown(socket.SHUT_WR)
-        os.waitpid(child, 0)
-    return reply
 
 
 def read(house: House) -> dict[bytes, bytes]:
@@ -196,11 +162,6 @@ def run(
         print(scenario, "durable" if durable else "not durable", dict(counts), flush=True)
         shutil.rmtree(directory / f"{scenario}-{durable}")
     return results
-
-
-def scratch() -> str | None:
-    """Return a directory in memory: no sync is waited for, and the power is cut by us."""
-    return MEMORY if os.access(MEMORY, os.W_OK) else None
 
 
 def main() -> int:

@@ -10,7 +10,7 @@ import sys
 import time
 import zlib
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from bsddb3 import db
 
@@ -19,7 +19,8 @@ from greylist.store.berkeley.environment import CACHE_REGION, home
 from greylist.store.berkeley.permissions import lock_path
 from tests.reliability.corruption import mark_dirty
 from tests.reliability.disk import Recording
-from tests.reliability.harness import House, key, request
+from tests.reliability.harness import LONGEST, House, key, request
+from tests.reliability.preload import library
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,8 +30,7 @@ if TYPE_CHECKING:
 BASE = 300
 """Entries that are there before the recording begins."""
 
-LONGEST = 90
-"""Seconds within which everything is answered, checked and salvaged."""
+T = TypeVar("T")
 
 SMALL_LOGS = """
 from tests.reliability.storm import small_logs
@@ -43,11 +43,10 @@ filter.main()
 class Stage:
     """A house whose filters are recorded."""
 
-    def __init__(self, directory: Path, library: Path, durable: bool) -> None:
+    def __init__(self, directory: Path, durable: bool) -> None:
         self.house = House(directory)
         self.house.configure(delay=0, auto_whitelist_senders=0, durable="yes" if durable else "no")
         self.log = directory / "calls"
-        self.library = library
         self.small = False
         self.answers: list[tuple[int, bytes, bool]] = []
         self.shown: list[tuple[int, int, bytes]] = []
@@ -63,7 +62,7 @@ class Stage:
     def environment(self) -> dict[str, str]:
         """The variables with which a program is recorded."""
         return {
-            "LD_PRELOAD": str(self.library),
+            "LD_PRELOAD": library(),
             "RECORD_LOG": str(self.log),
             "RECORD_ROOT": str(self.house.data),
         }
@@ -127,13 +126,13 @@ def wait_for_repairs(house: House) -> None:
         time.sleep(0.005)
 
 
-def in_child(function: Callable[[], object]) -> object:
+def in_child(function: Callable[[], T]) -> T:
     """Return what the function returns in a process of its own, which libdb may litter."""
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
         try:
-            result: object = function()
+            result: Any = function()
         except BaseException as error:
             result = error if isinstance(error, AssertionError) else AssertionError(repr(error))
         with open(writer, "wb") as pipe:
@@ -335,18 +334,9 @@ SCENARIOS = {
 }  # fmt: skip
 
 
-def build_recorder(directory: Path) -> Path:
-    """Compile the library that is preloaded."""
-    library = directory / "recorder.so"
-    source = Path(__file__).with_name("recorder.c")
-    command = ["cc", "-O2", "-shared", "-fPIC", "-o", library, source, "-ldl"]
-    subprocess.run(command, check=True)
-    return library
-
-
 def record(scenario: str, durable: bool, directory: Path) -> Recording:
     """Return the recording of a scenario."""
     directory.mkdir()
-    stage = Stage(directory, build_recorder(directory), durable)
+    stage = Stage(directory, durable)
     SCENARIOS[scenario](stage)
     return stage.end()

@@ -139,4 +139,4 @@ def test_memory(house):
 def test_fuzzed_requests(house):
     """Any bytes: an answer to each request in the frame, and a hang-up where there is none."""
     counts = fuzz(house, 10_000, seed=1)
-    assert counts["out of the frame"] >= 4
+    assert counts["out of the frame"] >= 2

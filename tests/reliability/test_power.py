@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.reliability import power
-from tests.reliability.harness import VERIFY
+from tests.reliability.harness import VERIFY, scratch
 
 pytestmark = [
     pytest.mark.skipif(not shutil.which(VERIFY), reason="needs db5.3-util"),
@@ -22,7 +22,7 @@ pytestmark = [
 )
 def test_power_cuts(scenario):
     """Whatever a power cut leaves on the disk: the next filter answers, and nothing is missing."""
-    with tempfile.TemporaryDirectory(dir=power.scratch()) as name:
+    with tempfile.TemporaryDirectory(dir=scratch()) as name:
         results = power.run(8, 1, [scenario], Path(name))
     total = sum(results.values(), power.Counter())
     assert total["states"] == 8

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import ast
 import shutil
+import subprocess
+import sys
 
 import pytest
 
 from greylist.store.berkeley import environment
 from greylist.store.berkeley import store as berkeley
-from tests.reliability import corruption, serve_storm, storm, targeted
+from tests.reliability import corruption, serve_storm, storm
 from tests.reliability.harness import VERIFY
 
 pytest_plugins = ["tests.reliability.fixtures"]
 
 pytestmark = pytest.mark.skipif(not shutil.which(VERIFY), reason="needs db5.3-util")
-traced = pytest.mark.skipif(not shutil.which("strace"), reason="needs strace")
+compiled = pytest.mark.skipif(not shutil.which("cc"), reason="needs a C compiler")
 
 
 @pytest.mark.parametrize("logs", ["usual", "small"])
@@ -46,22 +49,41 @@ def test_corruption():
     assert corruption.run(range(12)) == 0
 
 
-@traced
+def targeted(*arguments: object) -> dict[str, int]:
+    """Return the counts of targeted kills or errors."""
+    command = [sys.executable, "-m", "tests.reliability.targeted", *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    counts = ast.literal_eval(done.stdout.splitlines()[-1])
+    assert counts["failed"] == 0, done.stdout
+    return counts
+
+
+@compiled
 @pytest.mark.parametrize(
     ("scenario", "every"),
-    [("creation", 9), ("update", 3), ("recovery", 9), ("takeover", 5), ("quarantine", 11)],
+    [
+        ("creation", 14),
+        ("update", 3),
+        ("checkpoint", 9),
+        ("recovery", 14),
+        ("takeover", 11),
+        ("quarantine", 21),
+        ("salvage", 25),
+        ("check", 13),
+        ("purge", 9),
+    ],
 )
 def test_targeted_kills(scenario, every):
-    """A filter may die at any call that writes: the next one answers, and nothing is lost."""
-    counts = targeted.kills(scenario, every)
-    assert counts["killed"] >= 3
-    assert counts["failed"] == 0
+    """A process may die at any call that writes: the next one answers, and nothing is lost."""
+    assert targeted("--scenario", scenario, "--every", every)["cases"] >= 3
 
 
-@traced
+@compiled
 @pytest.mark.parametrize(
-    "injection", ["pwrite64:error=ENOSPC:when=4+", "fdatasync:error=EIO:when=1+"]
+    ("scenario", "call", "every"),
+    [("creation", "rename", 1), ("recovery", "pwrite", 7), ("quarantine", "sync", 9)],
 )
-def test_injected_errors(injection):
-    """An error of the disk is survived without loss."""
-    targeted.run_case("recovery", injection)
+def test_injected_errors(scenario, call, every):
+    """An error of the disk is survived without loss, and no sound database is set aside."""
+    counts = targeted("--errors", "--scenario", scenario, "--call", call, "--every", every)
+    assert counts["cases"] >= 4

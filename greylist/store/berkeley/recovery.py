@@ -182,6 +182,7 @@ class Renewal:
         if not damage:
             damage = self._try(record)
             if damage and not damage.startswith("the recovery"):
+                self._begin(record)
                 damage = self._try(record)  # an error of the disk may have been a passing one
         if damage and swapped:
             # Perhaps a backup, or another host's: its pages name positions in another log.
