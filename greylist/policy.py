@@ -368,7 +368,7 @@ class Attempt:
     def outgoing(self) -> Decision:
         """Return the decision on mail of a user of ours, and expect its reply."""
         decision = Decision(PASS, "pass", "own user")
-        user = self.request.get(b"sender", b"")
+        user = self.request.get(b"sender")
         if user:
             normal = self.settings.normalize_sender
             correspondent = normalize(self.recipient) if normal else self.recipient
@@ -531,8 +531,9 @@ class Attempt:
         Two lists that name the service in different words have a process each.
         """
         instance = self.request.get(b"instance")
-        name = instance_key(instance, self.recipient) if instance else b""
-        return bool(name) and self.entries.get(name) is not None
+        if not instance:
+            return False
+        return self.entries.get(instance_key(instance, self.recipient)) is not None
 
     def remember_deferral(self) -> None:
         """Note that this RCPT was deferred: the delay may end while it is still asked about."""

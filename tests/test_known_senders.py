@@ -7,7 +7,7 @@ from memory import Memory
 from test_policy_rules import DAY, HOUR, NOW, request, settings, verdicts
 
 from greylist.policy import decide, hint
-from greylist.triplet import client_key, key, pool_key, reply_key, sender_key
+from greylist.triplet import client_key, instance_key, key, pool_key, reply_key, sender_key
 
 UNNAMED = request(b"203.0.113.9")
 NAMED = request(b"203.0.113.9", b"mail-b7.google.com")
@@ -85,6 +85,16 @@ def test_a_domain_s_own_server_speaks_for_all_its_senders(other, reason):
     assert verdicts(steps)[2] == reason
 
 
+def test_a_domain_s_own_senders_have_one_entry():
+    """In the domain they are one; in the network each has its own, as others send from there."""
+    entries = Memory()
+    verdicts([(0, SERVER), (400, SERVER)], entries)
+    assert sorted(name for name in entries if name.startswith(b"/sender/")) == [
+        b"/sender/198.51.100.0/ann@example.com",
+        b"/sender/example.com/@example.com",
+    ]
+
+
 def test_the_normal_form_is_known():
     """The next message of a list is from the same sender."""
     one = request(sender=b"list-return-17-bob=x@lists.example")
@@ -127,8 +137,9 @@ def test_a_known_correspondent_costs_a_read():
     verdicts([(0, FIRST), (400, FIRST)], entries, auto_whitelist="0")
     before = dict(entries)
     decision = decide(FIRST, entries, settings(auto_whitelist="0"), NOW + 399 + HOUR)
-    assert (decision.reason, decision.stored) == (KNOWN, b"")
+    assert (decision.reason, decision.stored, decision.age) == (KNOWN, b"", HOUR - 1)
     assert decision.key == sender_key(b"google.com", b"a@example.com")
+    assert decision.found == b"%d/0/1" % (NOW + 400)
     assert entries == before
     decision = decide(OTHER, entries, settings(auto_whitelist="0"), NOW + 400 + HOUR)
     changed = {name for name in entries if entries[name] != before.get(name)}
@@ -144,6 +155,50 @@ def test_a_triplet_that_waits_while_its_sender_becomes_known():
     assert verdicts([(410, late)], entries) == [KNOWN]
     value = entries[key(b"198.51.100.0", b"a@example.com", b"late@example.org")]
     assert value == b"%d/%d/01" % (NOW + 390, NOW + 410)
+
+
+CREDIT = sender_key(b"203.0.113.0", b"a@example.com")
+WAITING = key(b"203.0.113.0", b"a@example.com", b"b@example.org")
+
+
+@pytest.mark.parametrize(
+    ("at", "reason"),
+    [
+        (299, KNOWN),
+        (300, "triplet found, delay=300"),
+        (2 * DAY, "triplet found, delay=172800"),
+        (2 * DAY + 1, KNOWN),
+    ],
+)
+def test_a_triplet_that_began_with_its_sender_s_credit(at, reason):
+    """One that has waited long enough was stopped itself; one that is too late was not."""
+    client = client_key(b"203.0.113.0")
+    entries = Memory(dict.fromkeys((client, CREDIT), b"%d/0/1" % NOW))
+    entries[WAITING] = b"%d/0/0" % NOW
+    assert verdicts([(at, UNNAMED)], entries) == [reason]
+    assert (entries[WAITING] == b"%d/%d/01" % (NOW, NOW + at)) == (at <= 2 * DAY)
+
+
+@pytest.mark.parametrize(("ctime", "age"), [(NOW, 0), (NOW + 9, 0), (NOW - 1, 1)])
+def test_age_of_a_credit(ctime, age):
+    """A decision by a credit has its age, which is none where another's clock is ahead."""
+    assert decide(UNNAMED, Memory({CREDIT: b"%d/0/1" % ctime}), settings(), NOW).age == age
+
+
+def test_a_credit_without_its_setting():
+    """A sender's credit counts for nothing while auto_whitelist_senders is 0."""
+    entries = Memory({CREDIT: b"%d/0/1" % NOW})
+    assert verdicts([(0, UNNAMED)], entries, auto_whitelist_senders="0") == ["new"]
+
+
+def test_a_known_sender_keeps_its_client():
+    """The client's credit is seen with its sender's, once an hour, and counts no more."""
+    entries = Memory()
+    verdicts([(0, FIRST), (400, FIRST), (399 + HOUR, FIRST)], entries)
+    names = client_key(b"google.com"), client_key(b"198.51.100.0")
+    assert [entries[name] for name in names] == [b"%d/0/1" % (NOW + 400)] * 2
+    verdicts([(400 + HOUR, FIRST)], entries)
+    assert [entries[name] for name in names] == [b"%d/%d/1" % (NOW + 400, NOW + 400 + HOUR)] * 2
 
 
 def test_a_sender_that_does_not_parse():
@@ -356,6 +411,7 @@ def test_one_rcpt_has_one_answer(gap):
     entries = Memory()
     asked(0, entries, b"1.1")
     assert asked(299, entries, b"1.2").reason == "early-retry (1s missing)"
+    assert entries[instance_key(b"1.2", b"b@example.org")] == b"%d" % (NOW + 299)
     before = dict(entries)
     decision = asked(299 + gap, entries, b"1.2")
     assert (decision.verdict, decision.reason) == ("greylist", "early-retry, asked twice")
@@ -381,6 +437,41 @@ def test_ordinary_requests_leave_no_record_of_their_rcpt():
     assert not any(name.startswith(b"/instance/") for name in entries)
 
 
+@pytest.mark.parametrize(("at", "missing"), [(0, 300), (299, 1)])
+def test_the_same_rcpt_again(at, missing):
+    """What has deferred an RCPT a moment ago says so again, and stores no attempt."""
+    found = settings(reply="wait %s")
+    for what, name in (
+        (FIRST, key(b"198.51.100.0", b"a@example.com", b"b@example.org")),
+        (OTHER, pool_key(b"google.com", b"a@example.com", b"b@example.org")),
+    ):
+        entries = Memory()
+        verdicts([(0, FIRST)], entries)
+        before = dict(entries)
+        decision = decide(what, entries, found, NOW + at, again=True)
+        assert (decision.verdict, decision.reason) == (
+            "greylist",
+            f"early-retry ({missing}s missing)",
+        )
+        assert decision.action == b"defer_if_permit wait %d" % missing
+        assert (decision.key, decision.found) == (name, before[name])
+        assert entries == before
+
+
+@pytest.mark.parametrize(
+    ("value", "at", "reason"),
+    [
+        (b"%d/0/0" % NOW, 300, "triplet found, delay=300"),
+        (b"%d/0/0" % NOW, 301, "triplet found, delay=301"),
+        (b"nonsense", 10, "new"),
+    ],
+)
+def test_the_same_rcpt_after_a_change(value, at, reason):
+    """Where the entry does not say that it was deferred, the request is decided like any other."""
+    entries = Memory({WAITING: value})
+    assert decide(UNNAMED, entries, settings(), NOW + at, again=True).reason == reason
+
+
 # Replies
 
 OWN = {b"sender": b"User@example.org", b"recipient": b"friend+tag@Example.net",
@@ -392,7 +483,8 @@ def test_a_reply():
     entries = Memory()
     learning = settings(learn_replies="yes")
     decision = decide(OWN, entries, learning, NOW, own=True)
-    assert (decision.action, decision.reason) == (b"dunno", "own user")
+    assert (decision.action, decision.verdict) == (b"dunno", "pass")
+    assert decision.reason == "own user"
     name = reply_key(b"friend@example.net", b"user@example.org")
     assert entries == {name: b"%d/0/1" % NOW}
     decide(OWN, entries, learning, NOW + HOUR - 1, own=True)
@@ -400,8 +492,17 @@ def test_a_reply():
     answer = request(sender=b"friend@example.net", recipient=b"user@example.org")
     decision = decide(answer, entries, learning, NOW + DAY)
     assert (decision.action, decision.reason) == (b"dunno", "reply")
+    assert (decision.key, decision.found) == (name, b"%d/0/1" % NOW)
     assert decide(answer, entries, settings(), NOW + DAY).reason == "new"
     assert decide(answer, Memory(entries), learning, NOW + 37 * DAY).reason == "new"
+
+
+def test_a_reply_without_normal_forms():
+    """With normalize_sender = no the address is expected as it was written to."""
+    entries = Memory()
+    found = settings(learn_replies="yes", normalize_sender="no")
+    decide(OWN, entries, found, NOW, own=True)
+    assert list(entries) == [reply_key(b"friend+tag@example.net", b"user@example.org")]
 
 
 @pytest.mark.parametrize(
@@ -440,6 +541,8 @@ def test_full():
     assert (decision.verdict, decision.reason) == ("greylist", "new, max_entries reached")
     assert decision.action == b"defer_if_permit Service is temporarily unavailable"
     assert entries == before
+    decision = decide(new, entries, settings(reply="wait %s"), NOW + 10, full=True)
+    assert decision.action == b"defer_if_permit wait 300"
     assert decide(FIRST, entries, settings(), NOW + 400, full=True).verdict == "pass"
     assert decide(new, entries, settings(), NOW + 410, full=True).reason == KNOWN
     assert decide(UNNAMED, Memory(), settings(delay="0"), NOW, full=True).verdict == "pass"
@@ -465,6 +568,9 @@ def test_the_hint_has_all_that_is_read(what):
         decide(what, entries, found, NOW + at)
         assert set(asked_for) <= set(hint(what, found))
         assert asked_for
+        asked_for.clear()
+        decide(what, entries, found, NOW + at, again=True)
+        assert set(asked_for) <= set(hint(what, found))
     assert pool_key(b"google.com", b"a@example.com", b"b@example.org") in set(hint(FIRST, found))
 
 

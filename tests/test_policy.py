@@ -42,6 +42,7 @@ def test_first_attempt():
     decision = decide(entries, NOW)
     assert (decision.action, decision.verdict, decision.reason) == (DEFER, "greylist", "new")
     assert (decision.age, decision.warning, decision.once) == (0, "", False)
+    assert (decision.key, decision.found) == (KEY, b"")
     assert entries.triplets == {KEY: b"%d/0/0" % NOW}
 
 
@@ -52,6 +53,7 @@ def test_early_retry(age, missing):
     decision = decide(entries, NOW + age)
     assert (decision.action, decision.verdict) == (DEFER, "greylist")
     assert decision.reason == f"early-retry ({missing}s missing)"
+    assert (decision.key, decision.found, decision.age) == (KEY, b"%d/0/0" % NOW, age)
     assert entries.triplets == {KEY: b"%d/%d/001" % (NOW, NOW + age)}
 
 

@@ -56,6 +56,14 @@ def test_neighbour():
     assert list(entries.triplets) == [b"192.0.2.0/a@example.com/b@example.org"]
 
 
+def test_a_triplet_of_the_original_without_a_sender():
+    """A request that names no sender is the null sender's."""
+    entries = Memory({b"192.0.2.1//b@example.org": b"%d/%d/3" % (NOW - DAY, NOW - 9000)})
+    what = request()
+    del what[b"sender"]
+    assert verdicts([(0, what)], entries) == ["triplet found"]
+
+
 def test_exact():
     """With a prefix of 32 it is another client's first attempt."""
     steps = [(0, request(b"192.0.2.1")), (400, request(b"192.0.2.250"))]
@@ -444,6 +452,7 @@ def test_header_once_a_message():
         decide(what, entries, found, NOW)
     actions = [decide(what, entries, found, NOW + 400).action for what in [*rcpt, other]]
     assert [action.startswith(b"PREPEND") for action in actions] == [True, *[False] * 49, True]
+    assert entries[b"/instance/1.2"] == entries[b"/instance/1.3"] == b"%d" % (NOW + 400)
 
 
 def test_header_without_instance():
@@ -476,6 +485,16 @@ def test_learn():
         assert decision.verdict == would.verdict
         assert decision.reason == would.reason + ", mode=learn"
     assert learning.keys() == strict.keys()
+
+
+def test_learning_knows_a_pass():
+    """Who has come back after the delay while learning would have passed from then on."""
+    steps = [(at, request()) for at in (0, 300, 400)]
+    assert verdicts(steps, mode="learn", auto_whitelist_senders="0") == [
+        "new, mode=learn",
+        "triplet found, delay=300, mode=learn",
+        "triplet found, mode=learn",
+    ]
 
 
 def test_learning_takes_weeks():
