@@ -124,6 +124,33 @@ def test_no_local_domain_escapes_a_list():
         assert code("c@mail.example.org") == 250
 
 
+def test_a_service_in_two_lists():
+    """Asked in two lists about each RCPT, the filter counts one attempt and answers once."""
+    twice = f"reject_unauth_destination, {harness.POLICY}"
+    main = {
+        "smtpd_sender_restrictions": f"warn_if_reject, {harness.POLICY}",
+        "smtpd_recipient_restrictions": twice,
+    }
+    with harness.Postfix(main=main) as postfix:
+        with postfix.client("192.0.2.1") as smtp:
+            smtp.mail("a@example.com")
+            assert [smtp.rcpt(f"{user}@example.org")[0] for user in "bc"] == [450, 450]
+        postfix.wait_for_log("reject_warning")
+        dump = harness.as_root(
+            "env",
+            f"LD_LIBRARY_PATH={postfix.directory}/python/lib",
+            postfix.bin / "greylist",
+            "--config",
+            postfix.directory / "greylist.cf",
+            "dump",
+        ).stdout
+        triplets = [line for line in dump.splitlines() if line.startswith("192.0.2.0/")]
+        assert len(triplets) == 2
+        assert all(line.endswith("/0/0") for line in triplets)
+        postfix.age(400)
+        assert postfix.attempt("192.0.2.1", "a@example.com", "b@example.org") == 250
+
+
 def test_modes_under_an_open_connection(postfix):
     """An edit of the settings switches a filter that is connected already."""
     with postfix.client("192.0.2.1") as smtp:
