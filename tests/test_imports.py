@@ -70,3 +70,8 @@ def test_the_policy_knows_no_store():
         if name in free:
             kinds = {other for other in others if other.startswith("greylist.store.")}
             assert kinds <= {"greylist.store.opening"}, name
+        # An import reads other programs' databases, which are Berkeley DB's.
+        if name.startswith("greylist.commands.") and "importers" not in name:
+            kinds = {other for other in others if other.startswith("greylist.store.")}
+            names = {"greylist.store.opening", "greylist.store.memory", "greylist.store.valkey.url"}
+            assert kinds <= names, name  # of which the last one reads settings

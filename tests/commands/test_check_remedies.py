@@ -178,6 +178,17 @@ SOUND = {
             f"submission inet n - n - - smtpd -o {OVER}permit_sasl_authenticated,reject",
         ]
     },
+    "submission at a port of its own": {
+        "master": [
+            "smtp inet n - n - - smtpd",
+            f"2587 inet n - n - - smtpd -o {OVER}permit_sasl_authenticated,reject",
+            "[::]:4650 inet n - n - - smtpd -o smtpd_client_restrictions=permit_mynetworks,defer",
+        ]
+    },
+    "a path that a chrooted smtpd finds": {
+        "call": "{ unix:/private/greylist, default_action=DUNNO, timeout=10s }",
+        "master": ["smtp inet n - y - - smtpd"],
+    },
     "another smtpd has other time-outs": {
         "master": [
             "smtp inet n - n - - smtpd",
@@ -208,6 +219,24 @@ def test_nobody_listens(sound):  # noqa: F811
     assert found["level"] == "error"
     assert "has not read master.cf" in found["text"]
     assert found["remedy"].endswith("reload")
+
+
+@pytest.mark.parametrize("whose", ["ours", "another's"])
+def test_a_path_that_a_chrooted_smtpd_does_not_find(sound, whose):  # noqa: F811
+    """A socket outside of the queue directory is not there for an smtpd that runs chrooted."""
+    place = sound.path / "queue" / "private" / "greylist"
+    call = f"{{ unix:{place}, default_action=DUNNO, timeout=10s }}"
+    if whose == "ours":
+        rewrite(sound, call=call, master=["smtp inet n - y - - smtpd"])
+    else:
+        place = place.with_name("other")
+        place.symlink_to("greylist")
+        guard = f"reject_unauth_destination, check_policy_service unix:{place}"
+        rewrite(sound, guard=guard, master=["smtp inet n - y - - smtpd"])
+    [found] = wrong(sound)
+    assert f"smtp/inet runs chrooted in {sound.path}/queue, and does not find" in found["text"]
+    mend(sound, [found])
+    assert wrong(sound) == []
 
 
 DEAD = "check_policy_service inet:127.0.0.1:1"

@@ -19,6 +19,7 @@ LISTS = (*EARLY, RELAY, RECIPIENT, *LATE)
 _PARAMETERS = (
     *LISTS,
     "command_time_limit",
+    "compatibility_level",
     "default_process_limit",
     "export_environment",
     "mydestination",
@@ -112,6 +113,11 @@ class Service(NamedTuple):
         if self.command != "smtpd" or self.type not in {"inet", "pass"}:
             return False
         return self.type == "pass" or self.name.rpartition(":")[2] not in _OWN_USERS
+
+    @property
+    def is_public(self) -> bool:
+        """Whether it is where mail for us comes: at port 25, or behind postscreen(8)."""
+        return self.type == "pass" or self.name.rpartition(":")[2] in {"smtp", "25"}
 
     @property
     def is_local(self) -> bool:

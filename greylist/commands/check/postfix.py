@@ -14,16 +14,18 @@ import shutil
 import subprocess
 from typing import TYPE_CHECKING, Any
 
-from greylist.commands.check import recipients, smtpd
-from greylist.commands.check.postconf import Postfix, braced
+from greylist.commands.check import answers, recipients
+from greylist.commands.check.host import Host
+from greylist.commands.check.postconf import LISTS, Postfix, braced
 from greylist.commands.check.probe import connect
 from greylist.commands.check.report import Finding
+from greylist.commands.check.smtpd import Doctor, refuses_strangers
 from greylist.commands.check.spawned import set_in_file, with_program, with_user, without_option
 from greylist.settings import DEFAULT_PATH, SettingsError, parse_time
 from greylist.system import is_system
 
 if TYPE_CHECKING:
-    from greylist.commands.check.postconf import Service
+    from greylist.commands.check.postconf import Service, View
     from greylist.commands.check.report import Findings
     from greylist.commands.check.spawned import Filter
     from greylist.settings import Settings
@@ -53,12 +55,38 @@ def examine(postfix: Postfix | None, filters: list[Filter], settings: Settings) 
         lines = postfix.lines()
         postfix.load([one.service for one in filters])
         yield from _services(lines, filters, postfix, settings)
-        yield from smtpd.examine(postfix, lines, filters, settings)
+        yield from _smtpds(Host(postfix, lines, filters, settings), lines)
         for one in [one.settings for one in filters] or [settings]:
             yield from recipients.examine(postfix, one)
     except (OSError, subprocess.TimeoutExpired) as error:
         text = f"postconf: {error}"
         yield Finding("warning", "postfix", text, "Mend that first; the rest was not looked at.")
+
+
+def _smtpds(host: Host, lines: list[Service]) -> Findings:
+    """Yield what is to say about who asks, and who answers."""
+    postfix = host.postfix
+    every = [line for line in lines if line.command == "smtpd"]
+    views = {line.title: postfix.view(line.overrides) for line in every}
+    strangers = [
+        line
+        for line in every
+        if line.is_for_strangers and (line.is_public or not refuses_strangers(views[line.title]))
+    ]
+    outside = [line for line in strangers if not line.is_local] or strangers
+    if not outside:
+        text = "no smtpd in master.cf takes mail from outside, so nobody asks greylist"
+        remedy = postfix.shell("postconf", "-M", "smtp/inet=smtp inet n - y - - smtpd")
+        yield Finding("error", "master.cf", text, remedy)
+    seen: set[object] = set()
+    for line in outside:
+        view = views[line.title]
+        if view.key not in seen:
+            seen.add(view.key)
+            title = line.title if any(o.partition("=")[0] in LISTS for o in line.overrides) else ""
+            yield from Doctor(host, view, title).findings()
+    asking: list[tuple[Service | None, View]] = [(line, views[line.title]) for line in every]
+    yield from answers.examine(host, asking or [(None, postfix.view())])
 
 
 def _services(

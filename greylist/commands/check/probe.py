@@ -23,12 +23,13 @@ recipient=postmaster@localhost
 """A question that stores nothing: VRFY delivers nothing."""
 
 
-def connect(endpoint: str, queue: str) -> socket.socket:
+def connect(endpoint: str, queue: str, root: str = "") -> socket.socket:
     """Return a connection to an endpoint of main.cf.
 
     Args:
         endpoint: ``unix:PATH``, ``local:PATH`` or ``inet:HOST:PORT``.
         queue: Postfix's ``queue_directory``, to which a path is relative.
+        root: the directory that is the root of who asks, if it runs chrooted.
 
     Raises:
         OSError: nobody listens there, or this user may not know.
@@ -38,7 +39,7 @@ def connect(endpoint: str, queue: str) -> socket.socket:
         found = socket.socket(socket.AF_UNIX)
         try:
             found.settimeout(PATIENCE)
-            found.connect(os.path.join(queue, place))
+            found.connect(os.path.join(queue, root + place if root else place))
         except OSError:
             found.close()
             raise
@@ -48,7 +49,7 @@ def connect(endpoint: str, queue: str) -> socket.socket:
     return socket.create_connection((host.strip("[]") or "localhost", number), PATIENCE)
 
 
-def ask(endpoint: str, queue: str) -> tuple[str, float]:
+def ask(endpoint: str, queue: str, root: str = "") -> tuple[str, float]:
     """Return the action that a policy service answers, and the seconds it took; empty: hung up.
 
     Raises:
@@ -57,7 +58,7 @@ def ask(endpoint: str, queue: str) -> tuple[str, float]:
     reply = b""
     # One that hangs up at once may do so before all is sent.
     began = time.monotonic()
-    with connect(endpoint, queue) as found, suppress(ConnectionResetError, BrokenPipeError):
+    with connect(endpoint, queue, root) as found, suppress(ConnectionResetError, BrokenPipeError):
         found.sendall(_REQUEST)
         while not reply.endswith(b"\n\n"):
             data = found.recv(4096)

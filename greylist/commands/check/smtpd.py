@@ -1,4 +1,4 @@
-"""The doctor on each smtpd(8): does it ask us, at the right place, and does somebody answer.
+"""The doctor on each smtpd(8): does it ask us, and at the right place.
 
 The order is Postfix's (SMTPD_ACCESS_README): client, helo, sender, relay, recipient, each list
 ended by its first permit; smtpd_relay_before_recipient_restrictions puts relay last when it is no.
@@ -9,189 +9,31 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from greylist.commands.check.host import CALL
 from greylist.commands.check.postconf import EARLY, LATE, LISTS, RECIPIENT, RELAY, View, called
-from greylist.commands.check.probe import ask, connect, is_running
 from greylist.commands.check.report import Finding
 from greylist.settings import SettingsError, parse_time
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from greylist.commands.check.postconf import Postfix, Service, Step
+    from greylist.commands.check.host import Host
+    from greylist.commands.check.postconf import Step
     from greylist.commands.check.report import Findings
-    from greylist.commands.check.spawned import Filter
-    from greylist.settings import Settings
 
-_CALL = "check_policy_service"
 _GUARDS = frozenset(("reject_unauth_destination", "defer_unauth_destination", "reject", "defer"))
 _ENDS = frozenset(("permit", "reject", "defer", "permit_auth_destination"))
 _LISTED = frozenset(("reject_unlisted_recipient", "reject_unverified_recipient"))
+_OWN = frozenset(
+    (
+        *("permit_mynetworks", "permit_sasl_authenticated", "permit_inet_interfaces"),
+        *("permit_tls_clientcerts", "permit_tls_all_clientcerts"),
+    )
+)
+"""Restrictions that let our own users through."""
+
 _TABLE = re.compile("check_[a-z_]+_access")
 _STATIC = re.compile(r"static:\{?\s*(ok|permit|permit_auth_destination|\d+)\s*\}?", re.IGNORECASE)
-
-
-class Host:
-    """What all of the smtpds have in common: the services that may be asked.
-
-    Attributes:
-        postfix: the configuration.
-        filters: those that master.cf starts.
-    """
-
-    def __init__(
-        self, postfix: Postfix, lines: list[Service], filters: list[Filter], settings: Settings
-    ) -> None:
-        self.postfix = postfix
-        self.filters = filters
-        self._settings = settings
-        self._lines = lines
-        self.queue = postfix.value("queue_directory")
-
-    def settings(self, endpoint: str) -> Settings:
-        """Return the settings of who is asked at an endpoint of ours."""
-        theirs = (one.settings for one in self.filters if one.service.is_at(endpoint))
-        return next(theirs, self._settings)
-
-    def is_ours(self, endpoint: str) -> bool:
-        """Return whether an endpoint is a greylist's: one in master.cf, or a server's."""
-        if any(one.service.is_at(endpoint) for one in self.filters):
-            return True
-        kind, _, place = endpoint.partition(":")
-        for address in self._settings.listen:
-            theirs, _, there = address.partition(":")
-            if theirs == {"local": "unix"}.get(kind, kind) and there.endswith(place):
-                return True
-        return place.rpartition("/")[2] == "greylist" and not self.is_in_master(endpoint)
-
-    def is_in_master(self, endpoint: str) -> bool:
-        """Return whether Postfix's master listens there, when it runs."""
-        return any(line.is_at(endpoint) for line in self._lines)
-
-    @property
-    def endpoint(self) -> str:
-        """How main.cf should refer to us."""
-        if self.filters:
-            return self.filters[0].service.endpoint
-        return next(iter(self._settings.listen), "unix:private/greylist")
-
-    def call(self, endpoint: str = "") -> str:
-        """Return the best way to ask us, at this endpoint of ours or at the first one."""
-        endpoint = endpoint or self.endpoint
-        timeout = max(10, self.settings(endpoint).lock_timeout + 5)
-        return f"{{ {endpoint}, default_action=DUNNO, timeout={timeout}s }}"
-
-
-def examine(
-    postfix: Postfix, lines: list[Service], filters: list[Filter], settings: Settings
-) -> Findings:
-    """Yield what is to say about who asks, and who answers.
-
-    Args:
-        postfix: the configuration.
-        lines: of master.cf.
-        filters: that it starts, their settings read.
-        settings: of a server, or else of the first filter.
-    """
-    host = Host(postfix, lines, filters, settings)
-    every = [line for line in lines if line.command == "smtpd"]
-    strangers = [line for line in every if line.is_for_strangers]
-    outside = [line for line in strangers if not line.is_local] or strangers
-    if not outside:
-        text = "no smtpd in master.cf takes mail from outside, so nobody asks greylist"
-        remedy = postfix.shell("postconf", "-M", "smtp/inet=smtp inet n - y - - smtpd")
-        yield Finding("error", "master.cf", text, remedy)
-
-    seen: set[object] = set()
-    views = {line.title: postfix.view(line.overrides) for line in every}
-    for line in outside:
-        view = views[line.title]
-        if view.key not in seen:
-            seen.add(view.key)
-            title = line.title if any(o.partition("=")[0] in LISTS for o in line.overrides) else ""
-            yield from Doctor(host, view, title).findings()
-    asked = _asked([*((line, views[line.title]) for line in every), (None, postfix.view())], host)
-    yield from _answers(host, asked)
-
-
-def _asked(views: list[tuple[Service | None, View]], host: Host) -> dict[str, list[str]]:
-    """Return the services that are asked, each with the commands that have it asked no more.
-
-    Args:
-        views: what main.cf and each smtpd has.
-        host: whose they are.
-    """
-    found: dict[str, list[str]] = {}
-    for line, view in views:
-        own = {override.partition("=")[0] for override in line.overrides} if line else set()
-        for name in (*LISTS, *view.classes):
-            title = line.title if line and name in own else ""
-            for step in view.steps(name):
-                if step.name != _CALL:
-                    continue
-                endpoint = called(step.argument)[0]
-                command = Doctor(host, view, title).without(name, endpoint)
-                commands = found.setdefault(endpoint, [])
-                if command and command not in commands:
-                    commands.append(command)
-    return found
-
-
-def _answers(host: Host, asked: dict[str, list[str]]) -> Findings:
-    """Yield whether each service that is asked answers."""
-    ours = sorted(endpoint for endpoint in asked if host.is_ours(endpoint))
-    for one in host.filters:
-        if not any(one.service.is_at(endpoint) for endpoint in ours):
-            ours.append(one.service.endpoint)
-    for endpoint in ours:
-        yield _answer(host, endpoint)
-    for endpoint in sorted(asked.keys() - set(ours)):
-        if host.is_in_master(endpoint) and not is_running(host.queue):
-            continue  # one fault, and said of ours
-        try:
-            connect(endpoint, host.queue).close()
-        except PermissionError:
-            continue
-        except (OSError, ValueError):
-            text = f"nobody listens at {endpoint}, so Postfix defers all mail (451 4.3.5)"
-            remedy = "Start that service. If it is gone for good:\n" + "\n".join(asked[endpoint])
-            if host.is_in_master(endpoint):
-                remedy = host.postfix.shell("postfix", "reload")
-            yield Finding("error", "main.cf", text, remedy)
-
-
-def _answer(host: Host, endpoint: str) -> Finding:
-    try:
-        action, seconds = ask(endpoint, host.queue)
-    except PermissionError:
-        return Finding("ok", "service", f"{endpoint} not asked: only root and Postfix may")
-    except TimeoutError:
-        text = f"{endpoint} takes a request, and does not answer"
-        return Finding("error", "service", text, "See the log for what it waits for.")
-    except (OSError, ValueError) as error:
-        return _silence(host, endpoint, error)
-    if not action:
-        text = f"{endpoint} hangs up without an answer: the filter cannot work"
-        name = host.settings(endpoint).syslog_name
-        remedy = f"See what it logs: journalctl -t {name} -n 5"
-        return Finding("error", "service", text, remedy)
-    text = f"{endpoint} answers {action!r:.40} in {1000 * seconds:.0f} ms"
-    if action != "dunno":
-        return Finding(
-            "warning", "service", text, "That is not greylist's answer: who listens there?"
-        )
-    return Finding("ok", "service", text)
-
-
-def _silence(host: Host, endpoint: str, error: Exception) -> Finding:
-    text = f"nobody listens at {endpoint} ({getattr(error, 'strerror', None) or error})"
-    if not host.is_in_master(endpoint):
-        return Finding("error", "service", text, "Start greylist serve: systemctl start greylist")
-    if not is_running(host.queue):
-        text += ": Postfix does not run"
-        # No mail comes either: as before the first start, there is no harm yet.
-        return Finding("warning", "service", text, host.postfix.shell("postfix", "start"))
-    text += ": Postfix has not read master.cf since it was changed"
-    return Finding("error", "service", text, host.postfix.shell("postfix", "reload"))
 
 
 class Doctor:
@@ -215,7 +57,7 @@ class Doctor:
             yield from self._by_table()
 
     def _is_ours(self, step: Step) -> bool:
-        return step.name == _CALL and self._host.is_ours(called(step.argument)[0])
+        return step.name == CALL and self._host.is_ours(called(step.argument)[0])
 
     def _position(self, name: str) -> int | None:
         steps = self._view.steps(name)
@@ -371,7 +213,7 @@ class Doctor:
         words = iter(self._view.items(name))
         for word in words:
             yield word
-            if word.lower() == _CALL:
+            if word.lower() == CALL:
                 given = next(words, "")
                 endpoint = called(given)[0]
                 yield self._host.call(endpoint) if self._host.is_ours(endpoint) else given
@@ -393,7 +235,7 @@ class Doctor:
             part = [*warn, word]
             if word.lower().startswith(("check_", "reject_rbl", "reject_rhsbl")):
                 part.append(next(words, ""))
-            if word.lower() == _CALL and self._host.is_ours(called(part[-1])[0]):
+            if word.lower() == CALL and self._host.is_ours(called(part[-1])[0]):
                 ours.append(part[-2:])
             elif self._asks_us(word):
                 ours.append([word])
@@ -405,7 +247,7 @@ class Doctor:
     def _mended(self, name: str) -> str:
         """Return the command that has a list ask us after all that belongs before us."""
         others, ours = self._parts(name)
-        call = ours or [[_CALL, self._host.call()]]
+        call = ours or [[CALL, self._host.call()]]
         wanted = [
             *self._permits(self._endpoint(name)),
             "reject_unauth_destination",
@@ -431,7 +273,7 @@ class Doctor:
         found = False
         words = iter(self._view.items(name))
         for word in words:
-            argument = next(words, "") if word.lower() == _CALL else ""
+            argument = next(words, "") if word.lower() == CALL else ""
             if argument and called(argument)[0] == endpoint:
                 found = True
                 if kept and kept[-1].lower() == "warn_if_reject":
@@ -463,3 +305,17 @@ def _is_end(part: list[str]) -> bool:
 def _guards(steps: list[Step]) -> bool:
     """Return whether these restrictions let no mail through that is for elsewhere."""
     return any(step.name in _GUARDS and not step.warned for step in steps)
+
+
+def refuses_strangers(view: View) -> bool:
+    """Return whether an smtpd takes mail from our own users alone, as at a port for submission."""
+    return any(_is_closed(view.steps(name)) for name in (*EARLY, RELAY, RECIPIENT))
+
+
+def _is_closed(steps: list[Step]) -> bool:
+    for step in steps:
+        if step.name in {"reject", "defer"} and not step.warned:
+            return True
+        if step.name not in _OWN and not step.name.startswith(("reject_", "defer_")):
+            return False
+    return False

@@ -1,0 +1,69 @@
+"""What all smtpds of a host have in common: the services that may be asked."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from greylist.commands.check.postconf import Postfix, Service
+    from greylist.commands.check.spawned import Filter
+    from greylist.settings import Settings
+
+CALL = "check_policy_service"
+
+
+class Host:
+    """What all of the smtpds have in common: the services that may be asked.
+
+    Attributes:
+        postfix: the configuration.
+        filters: those that master.cf starts.
+    """
+
+    def __init__(
+        self, postfix: Postfix, lines: list[Service], filters: list[Filter], settings: Settings
+    ) -> None:
+        self.postfix = postfix
+        self.filters = filters
+        self._settings = settings
+        self._lines = lines
+        self.queue = postfix.value("queue_directory")
+
+    def settings(self, endpoint: str) -> Settings:
+        """Return the settings of who is asked at an endpoint of ours."""
+        theirs = (one.settings for one in self.filters if one.service.is_at(endpoint))
+        return next(theirs, self._settings)
+
+    def is_ours(self, endpoint: str) -> bool:
+        """Return whether an endpoint is a greylist's: one in master.cf, or a server's."""
+        if any(one.service.is_at(endpoint) for one in self.filters):
+            return True
+        kind, _, place = endpoint.partition(":")
+        for address in self._settings.listen:
+            theirs, _, there = address.partition(":")
+            if theirs == {"local": "unix"}.get(kind, kind) and there.endswith(place):
+                return True
+        return place.rpartition("/")[2] == "greylist" and not self.is_in_master(endpoint)
+
+    def is_in_master(self, endpoint: str) -> bool:
+        """Return whether Postfix's master listens there, when it runs."""
+        return any(line.is_at(endpoint) for line in self._lines)
+
+    @property
+    def endpoint(self) -> str:
+        """How main.cf should refer to us."""
+        if self.filters:
+            return self.filters[0].service.endpoint
+        return next(iter(self._settings.listen), "unix:private/greylist")
+
+    def call(self, endpoint: str = "") -> str:
+        """Return the best way to ask us, at this endpoint of ours or at the first one."""
+        endpoint = endpoint or self.endpoint
+        timeout = max(10, self.settings(endpoint).lock_timeout + 5)
+        return f"{{ {endpoint}, default_action=DUNNO, timeout={timeout}s }}"
+
+    def is_chrooted(self, line: Service) -> bool:
+        """Return whether a service of master.cf sees the queue directory as its root."""
+        # master(5): the default was changed with compatibility level 1.
+        level = self.postfix.value("compatibility_level").partition(".")[0]
+        return line.chroot == "y" or (line.chroot == "-" and level in {"", "0"})
