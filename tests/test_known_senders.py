@@ -179,6 +179,16 @@ def test_a_triplet_that_began_with_its_sender_s_credit(at, reason):
     assert (entries[WAITING] == b"%d/%d/01" % (NOW, NOW + at)) == (at <= 2 * DAY)
 
 
+def test_a_wait_that_the_domain_s_sender_ends():
+    """The sender is known by its domain, though the client's network has a credit of its own."""
+    names = client_key(b"google.com"), client_key(b"198.51.100.0")
+    entries = Memory(dict.fromkeys((*names, sender_key(b"google.com", b"a@example.com")), b"1/0/1"))
+    for name in entries:
+        entries[name] = b"%d/0/1" % NOW
+    entries[key(b"198.51.100.0", b"a@example.com", b"b@example.org")] = b"%d/0/0" % NOW
+    assert verdicts([(9, FIRST)], entries) == [KNOWN]
+
+
 @pytest.mark.parametrize(("ctime", "age"), [(NOW, 0), (NOW + 9, 0), (NOW - 1, 1)])
 def test_age_of_a_credit(ctime, age):
     """A decision by a credit has its age, which is none where another's clock is ahead."""
@@ -415,10 +425,19 @@ def test_one_rcpt_has_one_answer(gap):
     before = dict(entries)
     decision = asked(299 + gap, entries, b"1.2")
     assert (decision.verdict, decision.reason) == ("greylist", "early-retry, asked twice")
-    assert decision.action.startswith(b"defer_if_permit ")
     assert entries == before
+    again = asked(299 + gap, entries, b"1.2", reply="wait %s")
+    assert again.action == b"defer_if_permit wait 1"
     assert asked(300 + gap, entries, b"1.2", to(b"c@example.org")).reason == "new"
     assert asked(300 + gap, entries, b"1.3").reason == f"triplet found, delay={300 + gap}"
+
+
+def test_one_rcpt_while_it_waits():
+    """Until the delay ends, another question about an RCPT is another attempt."""
+    entries = Memory()
+    asked(0, entries, b"1.1")
+    asked(298, entries, b"1.2")
+    assert asked(299, entries, b"1.2").reason == "early-retry (1s missing)"
 
 
 def test_one_rcpt_with_a_short_delay():
@@ -432,9 +451,14 @@ def test_one_rcpt_with_a_short_delay():
 def test_ordinary_requests_leave_no_record_of_their_rcpt():
     """Only where the delay may end between two questions is an RCPT remembered."""
     entries = Memory()
-    for at in (0, 100, 239, 400):
+    for at in (0, 100, 269, 400):
         asked(at, entries, b"1.%d" % at)
     assert not any(name.startswith(b"/instance/") for name in entries)
+    for at in (0, 270):
+        asked(at, entries, b"1.%d" % at, to(b"new@example.org"), auto_whitelist_senders="0")
+    assert [name for name in entries if name.startswith(b"/instance/")] == [
+        instance_key(b"1.270", b"new@example.org")
+    ]
 
 
 @pytest.mark.parametrize(("at", "missing"), [(0, 300), (299, 1)])

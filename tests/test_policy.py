@@ -71,7 +71,8 @@ def test_next_mail():
     """A triplet that has passed goes on passing."""
     entries = Memory({KEY: b"%d/%d/1" % (NOW, NOW + 300)})
     decision = decide(entries, NOW + 400)
-    assert (decision.action, decision.reason) == (b"dunno", "triplet found")
+    assert (decision.action, decision.verdict) == (b"dunno", "pass")
+    assert decision.reason == "triplet found"
 
 
 def test_delay_is_a_setting():

@@ -138,6 +138,17 @@ def test_cost_of_a_pool():
     assert set(entries) == before
 
 
+def test_writes_of_a_pool():
+    """Its record is written when a triplet begins, when it passes, and once a day then."""
+    entries, written = Memory(), []
+    for at in (0, 100, 400, 500, HOUR, DAY, DAY + HOUR):
+        before = entries.get(POOLED)
+        verdicts([(at, FIRST)], entries, auto_whitelist="0", auto_whitelist_senders="0")
+        if entries[POOLED] != before:
+            written.append(at)
+    assert written == [0, 400, DAY]
+
+
 @pytest.mark.parametrize(
     "other",
     [
@@ -263,6 +274,23 @@ def test_last_attempt_in_the_future():
     assert entries[name] == b"%d/%d/04" % (NOW - DAY, NOW)
 
 
+@pytest.mark.parametrize(("mode", "kept"), [("greylist", 2 * DAY), ("learn", 35 * DAY)])
+def test_how_long_entries_are_kept(mode, kept):
+    """A store keeps what waits for the retry window, all else for max_age."""
+    kept_for = []
+
+    class Keeping(Memory):
+        def put(self, key, value, keep):
+            super().put(key, value, keep)
+            kept_for.append(keep)
+
+    entries = Keeping()
+    verdicts([(0, request())], entries, mode=mode)
+    assert kept_for == [kept]
+    verdicts([(400, request())], entries, mode=mode)
+    assert set(kept_for[1:]) == {35 * DAY}
+
+
 # Trust
 
 
@@ -315,6 +343,7 @@ def test_trust_writes_once_an_hour():
     decision = decide(request(), entries, settings(), NOW + HOUR - 1)
     assert (decision.reason, decision.action) == ("client AWL", b"dunno")
     assert (decision.key, decision.stored) == (name, b"")
+    assert decision.found == entries[name]
     del entries.put
     decision = decide(request(), entries, settings(), NOW + HOUR)
     assert entries == {name: b"%d/%d/6" % (NOW - DAY, NOW + HOUR)}

@@ -15,7 +15,7 @@ from memory import Memory
 import greylist.recipient
 from greylist import local_domains, policy
 from greylist.recipient import delivered, forms, is_placeless, unextended
-from greylist.screening import screen
+from greylist.screening import mailboxes, screen
 from greylist.settings import Settings
 from greylist.triplet import key
 from greylist.whitelist.lines import rule
@@ -177,6 +177,16 @@ def test_a_user_has_one_mailbox_in_all_local_domains(recipient, expected):
     only = Patterns(b"b@example.org\n", recipient_rule)
     assert reason(recipient, only=[only], mydestination=LOCAL) == expected
     assert reason(b"b@mail.example.org", only=[only], mydestination="mail.example.org") != "new"
+
+
+def test_mailboxes():
+    """A user's addresses: as written, without the extension, in each of the local domains."""
+    found = mailboxes(
+        b"b@c+x@mail.example.org", settings(mydestination="One.example mail.example.org")
+    )
+    assert set(found) == {
+        b"b@c+x@mail.example.org", b"b@c@mail.example.org", b"b@c+x@one.example", b"b@c@one.example",
+    }  # fmt: skip
 
 
 def test_local_domains_do_not_widen_a_whitelist():
