@@ -58,9 +58,12 @@ def _forms(recipient: bytes) -> tuple[bytes, ...]:
 
 
 def _unrouted(address: bytes) -> bytes:
-    """Return an address without a source route and the dots at its end."""
-    if address.startswith(b"@"):
-        address = address.partition(b":")[2] or address
+    """Return an address without its source routes and the dots at its end.
+
+    Postfix takes off one each time that it rewrites the address.
+    """
+    while address.startswith(b"@") and (rest := address.partition(b":")[2]):
+        address = rest
     return address.rstrip(b".")
 
 

@@ -6,7 +6,7 @@ import pytest
 from memory import Memory
 from test_policy_rules import DAY, HOUR, NOW, request, settings, verdicts
 
-from greylist.policy import decide, hint
+from greylist.policy import Attempt, decide, hint
 from greylist.triplet import client_key, instance_key, key, pool_key, reply_key, sender_key
 
 UNNAMED = request(b"203.0.113.9")
@@ -101,6 +101,8 @@ def test_the_normal_form_is_known():
     two = to(b"else@example.org", request(sender=b"list-return-18-bob=x@lists.example"))
     assert verdicts([(0, one), (400, one), (500, two)])[2] == KNOWN
     assert verdicts([(0, one), (400, one), (500, two)], normalize_sender="no")[2] == "new"
+    upper = to(b"new@example.org", SERVER, sender=b"Ann@EXAMPLE.com")
+    assert verdicts([(0, SERVER), (400, SERVER), (500, upper)], normalize_sender="no")[2] == KNOWN
 
 
 def test_the_null_sender_is_a_sender():
@@ -570,6 +572,14 @@ def test_full():
     assert decide(FIRST, entries, settings(), NOW + 400, full=True).verdict == "pass"
     assert decide(new, entries, settings(), NOW + 410, full=True).reason == KNOWN
     assert decide(UNNAMED, Memory(), settings(delay="0"), NOW, full=True).verdict == "pass"
+
+
+def test_an_attempt_is_a_stranger_s_unless_it_says_more():
+    """An attempt of which nothing else is known is decided on as of now, and has room."""
+    entries, others = Memory(), Memory()
+    decision = Attempt(FIRST, settings()).decide(entries, NOW)
+    assert decision.reason == decide(FIRST, others, settings(), NOW).reason == "new"
+    assert entries == others
 
 
 # What is asked for first

@@ -30,6 +30,7 @@ SPELLINGS = [
     b"example.org!b@white.example",
     b"b@example.org@white.example", b"b%example.org%one.example@white.example",
     b"@one.example,@two.example:b@example.org", b"b%example.org", b"example.org!b",
+    b"@one.example:@two.example:b@example.org",
     b"b%example.org@[192.0.2.25]", b"@white.example:b%example.org@white.example",
 ]  # fmt: skip
 PLACELESS = [
@@ -185,8 +186,11 @@ def test_mailboxes():
         b"b@c+x@mail.example.org", settings(mydestination="One.example mail.example.org")
     )
     assert set(found) == {
-        b"b@c+x@mail.example.org", b"b@c@mail.example.org", b"b@c+x@one.example", b"b@c@one.example",
-    }  # fmt: skip
+        b"b@c+x@mail.example.org",
+        b"b@c@mail.example.org",
+        b"b@c+x@one.example",
+        b"b@c@one.example",
+    }
 
 
 def test_local_domains_do_not_widen_a_whitelist():
@@ -248,6 +252,7 @@ def test_postfix_cannot_tell(main_cf, text):
         (b"B%Example.Org@White.example.", [b"b%example.org@white.example", b"b@example.org"]),
         (b"@one.example,@two.example:b@example.org", [b"b@example.org"]),
         (b"@one.example:b:c@example.org", [b"b:c@example.org"]),
+        (b"@one.example:@two.example", [b"@two.example"]),
         (b"@example.org", [b"@example.org"]),
         (b"example.org.!b@white.example", [b"example.org.!b@white.example", b"b@example.org"]),
         (b"one!two!b@white.example", [b"one!two!b@white.example", b"two!b@one", b"b@two"]),
