@@ -66,6 +66,7 @@ SPELLINGS = [
     "b@example.org", "B@Example.ORG", "b@example.org.", "b%example.org@example.org",
     "b%example.org@white.example", "example.org!b@white.example", "b@[127.0.0.1]", "b",
     '"b@example.org"@white.example', "@white.example:b@example.org", "b+x@example.org",
+    "@white.example:@white.example:@white.example:@white.example:b@example.org",
 ]  # fmt: skip
 
 
