@@ -41,7 +41,7 @@ def screen(
         own: whether it is mail of our own users, which is always remembered.
     """
     if settings.mode == "off":
-        return Decision(PASS, "pass", "mode=off")
+        return _passed("mode=off")
     decision = _no_delivery(request)
     if decision or own:
         return decision
@@ -52,10 +52,14 @@ def screen(
     )
 
 
+def _passed(reason: str, warning: str = "") -> Decision:
+    return Decision(PASS, "pass", reason, warning)
+
+
 def _no_delivery(request: Request) -> Decision | None:
     """Decide on a request that delivers no mail: no entry may be stored for it."""
     if request.get(b"protocol_state") in _NO_DELIVERIES:
-        return Decision(PASS, "pass", "no delivery")
+        return _passed("no delivery")
     client = request.get(b"client_address")
     if client and request.get(b"recipient"):
         return None
@@ -63,7 +67,7 @@ def _no_delivery(request: Request) -> Decision | None:
     missing = "recipient" if client else "client_address"
     warning = f"request without {missing}: check_policy_service belongs in "
     warning += "smtpd_recipient_restrictions"
-    decision = Decision(PASS, "pass", f"no {missing}", warning)
+    decision = _passed(f"no {missing}", warning)
     decision.once = True
     return decision
 
@@ -116,7 +120,7 @@ def _whitelisted(request: Request, whitelists: Sequence[Whitelist]) -> Decision 
         return None
     subject, line = found
     about = "recipient" if line.attribute == b"recipient" else "client"
-    decision = Decision(PASS, "pass", f"{about} whitelist")
+    decision = _passed(f"{about} whitelist")
     decision.key, decision.found = subject, line
     return decision
 
@@ -132,7 +136,7 @@ def _not_listed(request: Request, settings: Settings, only: Sequence[Whitelist])
         for each in mailboxes(recipient, settings):
             if any(list.match(subject, _with(asked, each)) for list in only):
                 return None
-    return Decision(PASS, "pass", "recipient not in greylist_recipients")
+    return _passed("recipient not in greylist_recipients")
 
 
 def mailboxes(address: bytes, settings: Settings) -> Iterator[bytes]:
@@ -155,4 +159,4 @@ def mailboxes(address: bytes, settings: Settings) -> Iterator[bytes]:
 def _not_suspicious(request: Request, settings: Settings) -> Decision | None:
     if settings.greylist_clients == "all" or suspicious(request, settings):
         return None
-    return Decision(PASS, "pass", "client not suspicious")
+    return _passed("client not suspicious")

@@ -10,6 +10,7 @@ from greylist.screening import screen
 from greylist.settings import Settings
 from greylist.triplet import Triplet
 from greylist.whitelist.lines import Line
+from greylist.whitelist.matcher import Patterns
 
 NOW = 1_700_000_000
 REQUEST = {
@@ -147,6 +148,48 @@ def test_request_without_what_is_needed(name, request_):
     decision = screen(request, Settings(), [Nobody()])
     assert decision.action == b"dunno"
     assert f"request without {name.decode()}" in decision.warning
+
+
+WHITE = [Patterns(b"^192\\.0\\.2\\.1/")]
+
+
+@pytest.mark.parametrize(
+    ("changes", "arguments", "reason"),
+    [
+        ({}, {}, None),
+        ({"mode": "off"}, {}, "mode=off"),
+        ({"protocol_state": b"VRFY"}, {}, "no delivery"),
+        ({"recipient": b""}, {}, "no recipient"),
+        ({"client_address": b""}, {}, "no client_address"),
+        ({}, {"whitelists": WHITE}, "client whitelist"),
+        ({"client_address": b"192.0.2.2"}, {"whitelists": WHITE}, None),
+        ({}, {"whitelists": WHITE, "own": True}, None),
+        ({}, {"only": WHITE}, None),
+        ({"client_address": b"192.0.2.2"}, {"only": WHITE}, "recipient not in greylist_recipients"),
+        ({"greylist_clients": "suspicious"}, {}, None),
+        ({"greylist_clients": "suspicious", "client_name": b"mx.example.com"}, {},
+         "client not suspicious"),
+    ],
+)  # fmt: skip
+def test_what_needs_no_entry(changes, arguments, reason):
+    """What is screened passes, and says why."""
+    found, what = Settings(), dict(REQUEST)
+    for name, value in changes.items():
+        if isinstance(value, bytes):
+            what[name.encode()] = value
+        else:
+            found.set(name, value)
+    decision = screen(what, found, **{"whitelists": [], **arguments})
+    assert (decision and decision.reason) == reason
+    if decision:
+        assert (decision.action, decision.verdict) == (b"dunno", "pass")
+
+
+def test_subject():
+    """It is in lower case, the sender of a request without one is empty."""
+    what = {b"client_address": b"2001:DB8::1", b"recipient": b"B@Example.org"}
+    decision = screen(what, Settings(), [Patterns(b"^2001:")])
+    assert decision.key == b"2001:db8::1//b@example.org"
 
 
 def test_whitelist_sees_the_full_key():
