@@ -32,3 +32,22 @@ def _status(name: str) -> os.stat_result | None:
         return os.stat(name)
     except OSError:
         return None
+
+
+def has_others(path: str) -> bool:
+    """Return whether a database's directory holds files that are none of the database's own.
+
+    It is then not for us to say who may use it. What belongs to the database begins with its name.
+    """
+    directory, name = os.path.split(path)
+    try:
+        return any(not other.startswith((name, "lost+found")) for other in os.listdir(directory))
+    except OSError:
+        return True
+
+
+def quoted(path: str) -> str:
+    """Return a path as it is typed into a shell: a remedy must not be about two others."""
+    from shlex import quote  # late: with re, 5 ms that only trouble is worth
+
+    return quote(path)

@@ -195,7 +195,7 @@ def test_world_writable_directory(place):
     """In a world-writable directory anybody could plant a database; the remedy mends it."""
     place.data.chmod(0o777)
     line = fatal(place)
-    remedy = f"chmod o-w {place.data}"
+    remedy = f"chmod 0700 {place.data}"
     assert line == f"{place.data} is world-writable; mend it: {remedy}"
     subprocess.run(remedy.split(), check=True)
     assert place.run(data=request()).stdout == DEFERRED

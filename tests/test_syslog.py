@@ -79,7 +79,7 @@ def test_errors(syslog, place):
     """What mends a broken set-up is one line, at mail.err."""
     place.data.chmod(0o777)
     [line] = syslog.run(data=request())
-    remedy = f"chmod o-w {place.data}"
+    remedy = f"chmod 0700 {place.data}"
     assert parse(line) == (
         MAIL | ERR,
         f"fatal: {place.data} is world-writable; mend it: {remedy}",

@@ -65,7 +65,7 @@ def inspection(
     if is_url(settings.database):
         from greylist.store.valkey.inspection import Inspection as ValkeyInspection
 
-        return ValkeyInspection(settings, acting, wording)
+        return ValkeyInspection(settings, user, acting, wording)
     from greylist.store.berkeley.inspection import Inspection as BerkeleyInspection
 
     return BerkeleyInspection(settings.database, user, wording)

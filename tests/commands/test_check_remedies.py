@@ -427,6 +427,32 @@ def test_a_program_that_is_not_there(sound, monkeypatch):  # noqa: F811
 
 
 @pytest.mark.root
+@pytest.mark.parametrize("fault", ["owner", "readable", "writable", "root's"])
+@pytest.mark.parametrize("others", [True, False])
+def test_a_directory_with_a_blank_that_may_be_shared(sound, fault, others):  # noqa: F811
+    """No remedy is about two other directories, or takes one from another program."""
+    directory = sound.path / "a b"
+    sound.database.parent.rename(directory)
+    sound.database = directory / "greylist.db"
+    sound.configure()
+    if others:
+        (directory / "theirs").touch()
+    owner = {"owner": "daemon", "root's": "root"}.get(fault, "nobody")
+    subprocess.run(["chown", "-R", owner, directory], check=True)
+    directory.chmod({"readable": 0o755, "writable": 0o777}.get(fault, 0o700))
+    found = wrong(sound)
+    before = directory.stat()
+    for finding in found:
+        assert not others or finding["remedy"].lower().startswith("have database = name"), finding
+        if not others:
+            subprocess.run(["sh", "-ec", finding["remedy"]], check=True)
+    if others:
+        after = directory.stat()
+        assert (after.st_uid, after.st_mode) == (before.st_uid, before.st_mode)
+    assert bool(wrong(sound)) == others
+
+
+@pytest.mark.root
 @pytest.mark.parametrize("owner", ["root", "daemon"])
 def test_one_remedy_for_another_owner(sound, owner):  # noqa: F811
     """A directory of somebody else's has one remedy, which gives it to the filter's user."""

@@ -312,7 +312,7 @@ def test_a_world_writable_directory_is_an_error(sound):
     """The remedy is the command that mends it."""
     os.chmod(sound.database.parent, 0o777)
     assert "error directory: " in findings(sound, 1)[0]
-    assert "chmod o-w" in sound.run("check", code=1).stdout
+    assert "chmod 0700" in sound.run("check", code=1).stdout
 
 
 def test_a_directory_that_others_can_read_is_a_warning(sound):

@@ -49,7 +49,7 @@ def test_world_writable_directory(house):
     house.data.chmod(0o777)
     process = house.filter(**ON_STDERR)
     assert process.ask(request(1)) == b""
-    assert "world-writable; mend it: chmod o-w" in fatal(process)
+    assert "world-writable; mend it: chmod 0700" in fatal(process)
 
 
 @pytest.mark.root

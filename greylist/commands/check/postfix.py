@@ -9,7 +9,6 @@ from __future__ import annotations
 import grp
 import os
 import pwd
-import shlex
 import shutil
 import subprocess
 from typing import TYPE_CHECKING, Any
@@ -22,7 +21,7 @@ from greylist.commands.check.report import Finding
 from greylist.commands.check.smtpd import Doctor, refuses_strangers
 from greylist.commands.check.spawned import set_in_file, with_program, with_user, without_option
 from greylist.settings import DEFAULT_PATH, SettingsError, parse_time
-from greylist.system import is_system
+from greylist.system import has_others, is_system, quoted
 
 if TYPE_CHECKING:
     from greylist.commands.check.postconf import Service, View
@@ -157,7 +156,8 @@ def misowned(user: str, settings: Settings) -> bool:
     owner = _owner(settings)
     if user in {"", "root", "postfix", owner} or not owner:
         return False
-    return not is_system(os.stat(os.path.dirname(settings.database)))
+    directory = os.path.dirname(settings.database)
+    return os.path.isdir(directory) and not is_system(os.stat(directory))
 
 
 def _owner(settings: Settings) -> str:
@@ -200,13 +200,16 @@ def _process(one: Filter, postfix: Postfix) -> Findings:
     directory = os.path.dirname(settings.database)
     if misowned(user, settings):
         text = f"{name} runs as {user}, but {directory} belongs to {owner}"
-        yield Finding("error", "master.cf", text, f"chown -R {user} {directory}")
+        remedy = f"chown -R {user} {quoted(directory)}"
+        if has_others(settings.database):
+            remedy = "Have database = name a file in a directory of its own."
+        yield Finding("error", "master.cf", text, remedy)
     complaint = _complaint(service, entry.pw_uid, gid)
     if complaint:
         text = f"{name}: {user} cannot run {service.program}: {complaint}"
         place = os.path.dirname(os.path.dirname(os.path.realpath(service.program)))
         if os.path.exists(os.path.join(place, "pyvenv.cfg")):  # never for / or /usr
-            remedy = f"chmod -R go+rX {shlex.quote(place)}"
+            remedy = f"chmod -R go+rX {quoted(place)}"
         else:
             remedy = postfix.change(service, lambda words: with_program(words, _program()))
         yield Finding("error", "master.cf", text, remedy)

@@ -9,6 +9,7 @@ from greylist import settings as settings_module
 from greylist.commands.check.reading import open_up
 from greylist.commands.check.report import Finding
 from greylist.settings import SettingsError
+from greylist.system import quoted
 from greylist.watched_file import File
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def read(given: Invocation, settings: Settings, acting: AbstractContextManager[N
             settings.read(lambda *line: lines.append(line))
     except FileNotFoundError:
         if named:
-            yield Finding("error", "settings", f"{name} does not exist", f"touch {name}")
+            yield Finding("error", "settings", f"{name} does not exist", f"touch {quoted(name)}")
         else:
             yield Finding("ok", "settings", f"no {name}: the defaults hold")
     except OSError as error:

@@ -11,6 +11,7 @@ from greylist.commands import output
 from greylist.commands.check.reading import open_up
 from greylist.commands.check.report import Finding
 from greylist.commands.lists import lists
+from greylist.system import quoted
 from greylist.watched_file import File
 from greylist.whitelist.lines import samples
 from greylist.whitelist.matcher import Patterns
@@ -105,7 +106,9 @@ def _missing(settings: Settings, subject: str, path: str) -> Finding:
     if subject == "greylist_recipients":
         return Finding("error", subject, f"{path} does not exist: {_NOBODY}", _name(settings, path))
     meant = _MEANT.get(subject, "is whitelisted by it")
-    return Finding("error", subject, f"{path} does not exist: nobody {meant}", f"touch {path}")
+    return Finding(
+        "error", subject, f"{path} does not exist: nobody {meant}", f"touch {quoted(path)}"
+    )
 
 
 def _name(settings: Settings, path: str) -> str:

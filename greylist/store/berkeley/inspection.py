@@ -21,6 +21,7 @@ from greylist.store.berkeley.quarantine import copies
 from greylist.store.berkeley.reading import Reader
 from greylist.store.berkeley.record import boot_identity, same_boot
 from greylist.store.berkeley.store import is_sound, load_all
+from greylist.system import has_others, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -62,7 +63,7 @@ class Inspection:
         except StoreError as error:
             text, _, remedy = str(error).partition("; mend it: ")
             if not os.path.lexists(directory):
-                remedy = f"install -d -o {self._account} -m 0700 {directory}"
+                remedy = f"install -d -o {self._account} -m 0700 {quoted(directory)}"
             yield ("error", "directory", text, remedy or "Run this as root.")
             return
         yield self._directory(directory)
@@ -70,7 +71,7 @@ class Inspection:
         for copy in copies(path):
             when = self._time(int(copy.rpartition(".")[2]))
             text = f"the database was damaged at {when}: {copy}"
-            remedy = f"Look for the cause (disk, memory). Then: rm -r {copy}"
+            remedy = f"Look for the cause (disk, memory). Then: rm -r {quoted(copy)}"
             yield ("warning", "database", text, remedy)
         try:
             is_there = check_file(path)
@@ -114,12 +115,16 @@ class Inspection:
     def _directory(self, directory: str) -> Fact:
         status = os.stat(directory)
         mode = status.st_mode & 0o7777
+        if (status.st_uid == 0 or mode & 0o077) and has_others(self._path):
+            text = f"{directory} has other files in it, and the database should have one of its own"
+            remedy = "Have database = name a file in another directory."
+            return ("warning", "directory", text, remedy)
         if status.st_uid == 0:
             text = f"{directory} belongs to root, as whom spawn(8) runs nothing"
-            return ("warning", "directory", text, f"chown -R {self._account} {directory}")
+            return ("warning", "directory", text, f"chown -R {self._account} {quoted(directory)}")
         if mode & 0o077:
             text = f"{directory} can be read by others (mode {mode:04o}): who writes to whom"
-            return ("warning", "directory", text, f"chmod 0700 {directory}")
+            return ("warning", "directory", text, f"chmod 0700 {quoted(directory)}")
         return ("ok", "directory", f"{directory}, mode {mode:04o}, owner {user(status.st_uid)}", "")
 
     def _disk(self, directory: str) -> Iterator[Fact]:

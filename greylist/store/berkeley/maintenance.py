@@ -61,8 +61,7 @@ class BerkeleyMaintenance:
         """
         path = self._path
         with self.acting():
-            if not create:
-                self._require()
+            self._require(create)
             check(path, load_all, adopt)
             lock = CommandLock(lock_path(path), PATIENCE)
             durable = self._settings.durable
@@ -74,8 +73,9 @@ class BerkeleyMaintenance:
             finally:
                 store.close()
 
-    def _require(self) -> None:
-        if not self.exists() and os.path.isdir(os.path.dirname(self._path)):
+    def _require(self, create: bool) -> None:
+        """See that there is a database as far as this user is to know, unless it may be made."""
+        if not self.exists() and not create and os.path.isdir(os.path.dirname(self._path)):
             text = f"there is no database at {self._path} yet; the first request makes it"
             raise StoreError(text)
 
@@ -112,7 +112,7 @@ class BerkeleyMaintenance:
         """
         reader = Reader(self._path, PATIENCE)
         with self.acting():
-            self._require()
+            self._require(create=False)
             check(self._path, load_all, adopt=False, create=False)
             if not reader.is_sound():
                 if not recover:

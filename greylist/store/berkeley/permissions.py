@@ -61,7 +61,7 @@ def check(path: str, load: Callable[[], None], adopt: bool = True, create: bool 
         status = os.stat(directory)
         refuse_system(directory, status)
         if status.st_mode & stat.S_IWOTH:
-            raise StoreError(f"{directory} is world-writable; mend it: chmod o-w {directory}")
+            raise StoreError(f"{directory} is world-writable; mend it: {_shut(path)}")
         if os.geteuid() == 0 and status.st_uid != 0:
             from greylist.privileges import become  # cold: a filter is not root
 
@@ -77,9 +77,8 @@ def check(path: str, load: Callable[[], None], adopt: bool = True, create: bool 
         if create:
             _create(lock_path(path))
     except FileNotFoundError:
-        raise StoreError(
-            f"{directory} does not exist; mend it: install -d -o {_user()} -m 0700 {directory}"
-        ) from None
+        make = f"install -d -o {_user()} -m 0700 {_quoted(directory)}"
+        raise StoreError(f"{directory} does not exist; mend it: {make}") from None
     except OSError as error:
         raise StoreError(f"{error.filename or path}: {error.strerror}") from error
 
@@ -111,9 +110,9 @@ def _check_directory(directory: str, status: os.stat_result) -> None:
         if os.statvfs(directory).f_flag & os.ST_RDONLY:
             raise StoreError(
                 f"{directory} is on a read-only file system; mend it: "
-                f"mount -o remount,rw {_mount_point(directory)}"
+                f"mount -o remount,rw {_quoted(_mount_point(directory))}"
             )
-        raise StoreError(f"{directory} is not writable; mend it: chmod u+rwx {directory}")
+        raise StoreError(f"{directory} is not writable; mend it: chmod u+rwx {_quoted(directory)}")
 
 
 def _check_file(path: str) -> None:
@@ -127,7 +126,9 @@ def _check_file(path: str) -> None:
     if status.st_uid != os.geteuid():
         _refuse_owner(path, status.st_uid)
     if not os.access(path, os.R_OK | os.W_OK, effective_ids=True):
-        raise StoreError(f"{path} is not readable and writable; mend it: chmod u+rw {path}")
+        raise StoreError(
+            f"{path} is not readable and writable; mend it: chmod u+rw {_quoted(path)}"
+        )
 
 
 def _create(path: str) -> None:
@@ -136,7 +137,7 @@ def _create(path: str) -> None:
 
 
 def _refuse_owner(path: str, owner: int) -> None:
-    raise StoreError(f"{not_ours(path, owner)}; mend it: chown {_user()} {path}")
+    raise StoreError(f"{not_ours(path, owner)}; mend it: chown {_user()} {_quoted(path)}")
 
 
 def not_ours(path: str, owner: int) -> str:
@@ -148,6 +149,22 @@ def _user(uid: int | None = None) -> str:
     from greylist.privileges import user  # cold: for messages
 
     return user(uid)
+
+
+def _shut(path: str) -> str:
+    """Return what keeps others out of a database's directory, if it is not theirs as well."""
+    from greylist.system import has_others  # cold, as above
+
+    directory = os.path.dirname(path)
+    if has_others(path):
+        return "have database = name a file in another directory"
+    return f"chmod 0700 {_quoted(directory)}"
+
+
+def _quoted(path: str) -> str:
+    from greylist.system import quoted  # cold, as above
+
+    return quoted(path)
 
 
 def _mount_point(path: str) -> str:

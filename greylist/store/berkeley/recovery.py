@@ -9,6 +9,7 @@ import errno
 import mmap
 import os
 import time
+from glob import escape, glob
 
 from greylist import child
 from greylist.privileges import user
@@ -20,6 +21,7 @@ from greylist.store.berkeley.permissions import not_ours
 from greylist.store.berkeley.quarantine import quarantine, resume, to_salvage
 from greylist.store.berkeley.rebuild import discard_log, prepare
 from greylist.store.berkeley.record import Record, boot_identity, same_boot
+from greylist.system import quoted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -76,13 +78,16 @@ def machine_fault(error: BaseException, path: str) -> str:
 
 def _foreign(path: str) -> str:
     """Return a complaint about a file of another user; an empty text if there is none."""
-    directory = os.path.dirname(path)
-    for folder, _, names in os.walk(directory):
-        for file in (folder, *(os.path.join(folder, name) for name in sorted(names))):
-            owner = os.lstat(file).st_uid
-            if owner != os.geteuid():
-                return f"{not_ours(file, owner)}; mend it: chown -R {user()} {directory}"
+    files = [name for name in glob(f"{escape(path)}*") if not os.path.islink(name)]
+    for file in sorted([*files, *(f"{name}/{inner}" for name in files for inner in _inside(name))]):
+        owner = os.lstat(file).st_uid
+        if owner != os.geteuid():
+            return f"{not_ours(file, owner)}; mend it: chown -R {user()} {quoted(path)}*"
     return ""
+
+
+def _inside(directory: str) -> list[str]:
+    return os.listdir(directory) if os.path.isdir(directory) else []
 
 
 def _shortage(path: str) -> str:

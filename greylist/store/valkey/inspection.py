@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import grp
 import os
+import pwd
 import stat
 import time
 from typing import TYPE_CHECKING
@@ -13,6 +15,7 @@ from greylist.store.valkey.figures import figures
 from greylist.store.valkey.maintenance import PATIENCE
 from greylist.store.valkey.store import DEADLINE, reach
 from greylist.store.valkey.url import parse
+from greylist.system import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -60,11 +63,20 @@ class Inspection:
     def __init__(
         self,
         settings: Settings,
+        user: str,
         acting: Callable[[], AbstractContextManager[None]],
         wording: Wording,
     ) -> None:
-        """Args: acting: has root be the filter's user for a while; wording: of sizes and times."""
+        """Look at nothing yet.
+
+        Args:
+            settings: name the database.
+            user: the filter's.
+            acting: has root be that user for a while.
+            wording: of sizes and times.
+        """
         self._settings = settings
+        self._user = user
         self._address = parse(settings.database)
         self._acting = acting
         self._size, _ = wording
@@ -125,12 +137,12 @@ class Inspection:
                 with self._acting(), open(path, "rb"):
                     pass
             except OSError as error:
-                remedy = f"chown root:greylist {path}; chmod 0640 {path}\n{_GREYLIST_GOES_ON}"
+                remedy = f"{_shut(path, self._user)}\n{_GREYLIST_GOES_ON}"
                 yield ("error", "password", f"{path}: {error.strerror}", remedy)
                 continue
             if mode & 0o004:
                 text = f"{path} holds a password, and everybody can read it (mode {mode:04o})"
-                remedy = f"chown root:greylist {path}; chmod 0640 {path}"
+                remedy = _shut(path, self._user)
                 if path == settings.path:
                     remedy = "Put the password into a file of its own: database_password_file."
                 yield ("warning", "password", text, remedy)
@@ -172,6 +184,15 @@ class Inspection:
             text += f", of which {self._size(one.memory)} are used"
             return ("warning", "memory", text, "Make maxmemory larger.")
         return ("ok", "memory", text, "")
+
+
+def _shut(path: str, user: str) -> str:
+    """Return the command that lets root and the filter's user read a file, and nobody else."""
+    try:
+        group = grp.getgrgid(pwd.getpwnam(user).pw_gid).gr_name
+    except KeyError:
+        group = user
+    return f"chown root:{group} {quoted(path)}; chmod 0640 {quoted(path)}"
 
 
 def _persistence(one: Figures) -> Iterator[Fact]:
