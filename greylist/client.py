@@ -116,7 +116,7 @@ def organization(request: Request) -> bytes:
     A name that was made for a customer of a provider has none, nor has a public suffix. Of a
     hoster's domain, each name directly below it is an organisation.
     """
-    name = request.get(b"client_name", b"").lower().rstrip(b".")
+    name = _name(request, b"client_name")
     labels = name.split(b".")
     if len(labels) < 2 or not all(labels) or name.translate(None, _NAME) or labels[-1].isdigit():
         return b""
@@ -135,7 +135,7 @@ def speaks_for(domain: bytes, request: Request) -> bool:
     A rented machine bears the name of its hoster, and says that of its tenant: its neighbours are
     not trusted for it.
     """
-    helo = request.get(b"helo_name", b"").lower().rstrip(b".")
+    helo = _name(request, b"helo_name")
     return not helo or _is_within(helo, domain)
 
 
@@ -145,27 +145,32 @@ def suspicious(request: Request, settings: Settings) -> str:
     Most bots run on machines without a name, or with one that a provider made; servers have a
     name of their own and say it. A domain in HELO other than that of the name tells nothing.
     """
-    name = request.get(b"client_name", b"").lower().rstrip(b".")
+    name = _name(request, b"client_name")
     if not name or name == b"unknown":
         return "no verified name"
     if is_machine_made(name, request[b"client_address"]):
         return "a name made for a customer"
-    helo = request.get(b"helo_name")
-    return "" if helo is None else _strange(helo.lower().rstrip(b"."), name, request, settings)
+    return _strange(name, request, settings) if b"helo_name" in request else ""
 
 
-def _strange(helo: bytes, name: bytes, request: Request, settings: Settings) -> str:
+def _strange(name: bytes, request: Request, settings: Settings) -> str:
     """Return the sign in a HELO name, empty when there is none."""
+    helo = _name(request, b"helo_name")
     if helo.startswith(b"[") or parse_address(helo):
         return "an address as HELO name"
     if b"." not in helo:
         return "a HELO name without a dot"
-    own = request.get(b"recipient", b"").lower().rpartition(b"@")[2].rstrip(b".")
+    own = _name(request, b"recipient").rpartition(b"@")[2]
     if helo == settings.hostname.lower().encode():
         return "our name as HELO name"
     if own and _is_within(helo, own) and not _is_within(name, own):
         return "the recipient's domain as HELO name"
     return ""
+
+
+def _name(request: Request, attribute: bytes) -> bytes:
+    """Return a name of a host in lower case, without the dot that may end it; maybe empty."""
+    return request.get(attribute, b"").lower().rstrip(b".")
 
 
 def _is_within(name: bytes, domain: bytes) -> bool:
@@ -206,7 +211,7 @@ def _names_address(name: bytes, address: bytes) -> bool:
     if parsed is None:
         return False
     number, bits = parsed
-    packed = number.to_bytes(bits // 8, "big")
+    packed = number.to_bytes(bits // 8)
     if packed[-4:].hex().encode() in name.translate(None, b"-."):
         return True
     if bits == 128:

@@ -37,7 +37,7 @@ def keep_open() -> None:
     Raises:
         OSError: it cannot be opened.
     """
-    _open.append(os.open(PATH, os.O_RDONLY | os.O_CLOEXEC))
+    _open.append(os.open(PATH, os.O_RDONLY))
 
 
 def organizational_domain(name: bytes) -> bytes:
@@ -80,7 +80,7 @@ def _suffix(labels: list[bytes]) -> int:
 
 def _read(top: bytes) -> bytes:
     """Return the rules of a top-level domain; empty if there are none."""
-    descriptor = _open[0] if _open else os.open(PATH, os.O_RDONLY | os.O_CLOEXEC)
+    descriptor = _open[0] if _open else os.open(PATH, os.O_RDONLY)
     try:
         if not _index:
             _read_head(os.pread(descriptor, _HEAD, 0))

@@ -90,6 +90,9 @@ def test_no_name():
         (b"awork118134.provider.example", b"192.0.2.7"),
         (b"slkcdslgw14poold234.slkc.provider.example", b"192.0.2.7"),
         (b"oldtown-106-1-2-250.abo.provider.example", b"192.0.2.7"),
+        (b"5b-0e-1c.3d.provider.example", b"91.14.28.61"),
+        (b"h028061.example", b"91.14.28.61"),
+        (b"h-00c0ffee.provider.example", b"2001:db8::11:c0:ffee"),
         (b"2001-db8-0-0-0-0-c000-207.provider.example", b"2001:db8::c000:207"),
         (b"20010db8000000000000000000c0ffee.v6.provider.example", b"2001:db8::c0:ffee"),
     ],
@@ -110,6 +113,8 @@ def test_customers_of_a_provider(name, address):
         (b"lists7.example.com", b"192.0.2.7"),
         (b"node-7-8.example.com", b"192.0.2.7"),
         (b"node2033.example.com", b"192.0.2.7"),
+        (b"h061061.example", b"91.14.28.61"),
+        (b"node-0028-61.example.com", b"91.14.28.61"),
         (b"zeus.10086.example", b"192.0.2.7"),
         (b"zeus.dslworld.example", b"192.0.2.7"),
         (b"mailer20331124.example.com", b"192.0.2.7"),
@@ -197,6 +202,16 @@ def sign(name=b"mx.example.com", helo=b"mx.example.com", address=b"192.0.2.7", *
 def test_suspicious(name, helo, expected):
     """Bots have no name, a customer's, or a HELO name that no server has."""
     assert sign(name, helo) == expected
+
+
+def test_signs_in_a_request_that_lacks_attributes():
+    """A missing name is none, and nobody's name can be compared with no recipient."""
+    request = {b"client_address": b"192.0.2.7", b"helo_name": b"example.org"}
+    assert suspicious(request, Settings()) == "no verified name"
+    request[b"client_name"] = b"mx.example.com."
+    assert suspicious(request, Settings()) == ""
+    request[b"recipient"] = b"b@x@example.org"
+    assert suspicious(request, Settings()) == "the recipient's domain as HELO name"
 
 
 @pytest.mark.parametrize(
