@@ -78,6 +78,43 @@ def text(path: str) -> None:
     os.utime(path, (1_700_000_000, 1_700_000_000))
 
 
+def plain(path: str, entries: dict[bytes, bytes], flags: int = 0) -> None:
+    """Make a BTree, with these flags of libdb's."""
+    database = db.DB()
+    database.set_flags(flags)
+    database.open(path, dbtype=db.DB_BTREE, flags=db.DB_CREATE, mode=0o600)
+    for name, value in entries.items():
+        database.put(name, value)
+    database.close()
+
+
+def records(path: str) -> None:
+    """Make a database of numbered records, which is a BTree by its magic number."""
+    database = db.DB()
+    database.open(path, dbtype=db.DB_RECNO, flags=db.DB_CREATE, mode=0o600)
+    database.append(b"first")
+    database.close()
+
+
+def several(path: str) -> None:
+    """Make a file with two databases in it."""
+    for name in ("one", "two"):
+        database = db.DB()
+        database.open(path, name, dbtype=db.DB_BTREE, flags=db.DB_CREATE, mode=0o600)
+        database.put(key(1), b"1700000000/1700000600/1")
+        database.close()
+
+
+def linked(path: str) -> None:
+    """Make a database that has another name too."""
+    btree(path)
+    os.link(path, os.path.join(os.path.dirname(path), "backup"))
+
+
+POSTSCREEN = {b"192.0.2.%d" % number: b"1700000000;0;0;1700000000" for number in range(200)}
+POSTGREY = {b"192.0.2.0/a@example.com/b@example.org": b"1700000000,1700000600"}
+
+
 def sqlite(path: str) -> None:
     connection = sqlite3.connect(path)
     connection.execute("CREATE TABLE connect (a)")
@@ -119,6 +156,12 @@ STRANGERS = {
     "folder": with_folder,
     "lock": with_lock,
     "environment file": lambda path: text(home(path)),
+    "records": records,
+    "duplicates": lambda path: plain(path, {key(1): b"1700000000/0/0"}, db.DB_DUP),
+    "several": several,
+    "hard link": linked,
+    "postscreen": lambda path: plain(path, POSTSCREEN),
+    "postgrey": lambda path: plain(path, POSTGREY),
 }
 
 

@@ -11,11 +11,13 @@ filter's ordinary start.
 from __future__ import annotations
 
 import os
+import re
 
 from greylist.store import StoreError
 from greylist.store.berkeley.environment import META, Damaged, home, unique_number
 from greylist.store.berkeley.pages import check_meta
 from greylist.store.berkeley.record import SIZE, Record
+from greylist.store.berkeley.salvage import page_entries
 
 _KINDS = {
     b"\x61\x15\x06\x00": "a Berkeley DB hash",
@@ -24,6 +26,12 @@ _KINDS = {
     b"\x00\x04\x22\x53": "a Berkeley DB queue",
 }
 """The magic numbers at byte 12 of a database's first page (file(1) knows them too)."""
+
+_SAMPLE = 1 << 20
+"""Bytes of a BTree in which an entry of ours is looked for."""
+
+_ENTRY = re.compile(rb"[^/]*/.*/.*\n[0-9]+(?:/[0-9]+/[0-9]+)?", re.DOTALL)
+"""A key and a value as we, or a greylist.pl, have them: a triplet, and when it was first seen."""
 
 _ELSEWHERE = "mend it: have database = name another file, or move this one away"
 
@@ -60,11 +68,16 @@ def _objection(path: str, adopt: bool) -> StoreError | None:
         head, status = _read(path, META)
     except FileNotFoundError:
         return None
-    if _is_in_record(path, head, status.st_ino):
+    if _is_in_record(path, head, status):
         return None
     kind = _kind(head, status.st_size)
     if kind:
         return StoreError(f"{path} is {kind}, and was never greylist's; {_ELSEWHERE}")
+    if status.st_nlink > 1:
+        return StoreError(
+            f"{path} has another name (a hard link), under which it would change as well; "
+            f"mend it: cp -p {path} {path}.copy && mv {path}.copy {path}"
+        )
     return _objection_to_btree(path, adopt)
 
 
@@ -76,12 +89,23 @@ def _objection_to_btree(path: str, adopt: bool) -> StoreError | None:
             f"{path} belongs to a program that keeps its log in {directory} ({others[0]}); "
             f"mend it: have database = name another file, then: greylist import {path}"
         )
+    if not _has_our_entries(path):
+        return StoreError(f"{path} has another program's entries, and no triplets; {_ELSEWHERE}")
     if adopt:
         return None
     return UnclaimedError(
         f"{path} has not been used by greylist yet (a backup, another host's, greylist.pl's): "
         "the first request takes it over, and so do greylist load and greylist import"
     )
+
+
+def _has_our_entries(path: str) -> bool:
+    """Return whether a BTree has a triplet among its first entries, or no entries at all."""
+    data, status = _read(path, _SAMPLE)
+    size = check_meta(data[:META], status.st_size)
+    pages = (data[start : start + size] for start in range(size, len(data), size))
+    entries = [b"%s\n%s" % entry for page in pages for entry in page_entries(page)]
+    return not entries or any(map(_ENTRY.fullmatch, entries))
 
 
 def _is_environment(directory: str) -> bool:
@@ -113,14 +137,16 @@ def _is_occupied(beside: str) -> bool:
     return not beside.endswith(".lock")
 
 
-def _is_in_record(path: str, head: bytes, inode: int) -> bool:
+def _is_in_record(path: str, head: bytes, status: os.stat_result) -> bool:
     """Return whether the lock file's record is about this file, or about a copy of it."""
     try:
         record = Record.unpack(_read(f"{path}.lock", SIZE)[0])
     except (FileNotFoundError, ValueError):
         return False
     number, _, unique = record.files.partition(b",")
-    return number == b"%d" % inode or unique.endswith(b"," + unique_number(head))
+    if number == b"%d" % status.st_ino:
+        return True
+    return status.st_nlink == 1 and unique.endswith(b"," + unique_number(head))
 
 
 def _read(path: str, size: int) -> tuple[bytes, os.stat_result]:

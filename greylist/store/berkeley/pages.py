@@ -14,6 +14,9 @@ makes a zeroed page one of a hash table, and says nothing."""
 _FLAGS_AT, _CHECKSUM = 26, 1
 """DBMETA_CHKSUM, in the first page."""
 
+_ENCRYPTION_AT, _FORM = 24, slice(48, 52)
+"""The algorithm, and BTM_DUP, BTM_RECNO and so on: all zero in ours and the original's."""
+
 _BTREE_MAGIC = {b"\x62\x31\x05\x00": "little", b"\x00\x05\x31\x62": "big"}
 
 
@@ -54,6 +57,8 @@ def check_meta(meta: bytes, size: int) -> int:
         raise Damaged(f"a page size of {page_size}")
     if size < page_size:
         raise Damaged("less than a page")
+    if meta[_ENCRYPTION_AT] or any(meta[_FORM]):
+        raise Damaged("a BTree of another form: records, duplicates, several in a file, encrypted")
     return page_size
 
 
