@@ -53,6 +53,9 @@ OLD = 200
 NEW = 10**6
 """The number of the request during which the fault happens."""
 
+OURS = {f"greylist.db{suffix}" for suffix in ("", ".due", ".env", ".lock", ".repair")}
+"""What may stand in the database's directory, besides copies."""
+
 COUNTS = "counts"
 """The file with the counts of calls."""
 
@@ -205,6 +208,8 @@ def run_case(name: str, fault: Fault) -> Outcome:
         reply, status = scenario.use(house, fault)
         _see_that_all_is_well(house, scenario)
         house.close()
+        left = sorted(set(os.listdir(house.data)) - OURS - {Path(c).name for c in house.copies()})
+        assert not left, f"{left} is left behind"
         aside = len(house.copies()) > scenario.copies
         # An error that strikes both attempts at a recovery is taken for damage.
         assert not aside or fault.scope == EACH, f"set aside: {_salvages(house)}"

@@ -39,6 +39,11 @@ def check_file(path: str) -> bool:
     return bool(meta)
 
 
+def is_btree(meta: bytes) -> bool:
+    """Return whether the first bytes of a file say that it is a BTree."""
+    return meta[12:16] in _BTREE_MAGIC
+
+
 def check_meta(meta: bytes, size: int) -> int:
     """Return the page size of a BTree.
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import stat
 
 from greylist.store.berkeley.environment import (
     CACHE,
@@ -20,7 +22,9 @@ from greylist.store.berkeley.pages import (
     check_pages,
     drop_partial_page,
     has_checksums,
+    is_btree,
 )
+from greylist.store.berkeley.salvage import clock, leaves, scan
 from greylist.store.berkeley.transaction_log import changes, log_files, number
 
 TYPE_CHECKING = False
@@ -37,6 +41,10 @@ _NEW = ".new"
 
 _REGIONS = {"__db.001": 2 << 20, "__db.002": 1 << 20, CACHE_REGION: CACHE * 3 // 2}
 """Bytes to which the files of the shared regions may grow: environment, log and cache."""
+
+_UNNAMED = re.compile(r"80000001\.[0-9a-f]{1,8}")
+_UNNAMED_SIZE = 2 << 16
+"""The name of a database before it is given its own, and its bytes at most: two pages."""
 
 _ROOM = 64 << 20
 """Bytes of free disk with which the old regions can be kept during a recovery."""
@@ -65,6 +73,8 @@ def prepare(path: str, durable: bool, rules: Rules, new: bool = False) -> None:
     if log_files(directory) and not exists:
         raise Damaged("a log without its database")
     _clear(path, exists)
+    if new and not exists:
+        _delete_unnamed(path)
     if exists and not has_checksums(path) and _has_room(path):
         if log_files(directory):
             _recover(path, durable, rules, exists)
@@ -148,6 +158,29 @@ def _temporaries(path: str) -> list[str]:
     return [os.path.join(parent, f"__db.{base}"), path + _NEW, f"{parent}/__db.{base}{_NEW}"]
 
 
+def _delete_unnamed(path: str) -> None:
+    """Delete what a death in a creation left of a database that had not been given its name yet.
+
+    libdb calls it by the number of the transaction, the first one of an environment. It has two
+    pages, in a BTree none of which has an entry, or is not written yet.
+    """
+    directory = os.path.dirname(path)
+    for name in os.listdir(directory):
+        file = os.path.join(directory, name)
+        if _UNNAMED.fullmatch(name) and _is_empty_database(file):
+            os.unlink(file)
+
+
+def _is_empty_database(file: str) -> bool:
+    status = os.lstat(file)
+    ours = stat.S_ISREG(status.st_mode) and status.st_uid == os.geteuid() and status.st_nlink == 1
+    if not ours or status.st_size > _UNNAMED_SIZE:
+        return False
+    with open(file, "rb", buffering=0) as database:
+        data = database.read()
+    return not data.strip(b"\0") or (is_btree(data) and not any(scan(file)))
+
+
 def _rescue(environment: Any, database: Any, cache: str, rules: Rules, first: int) -> None:
     """Take over the entries of the old cache that the log lacks.
 
@@ -164,8 +197,6 @@ def _rescue(environment: Any, database: Any, cache: str, rules: Rules, first: in
         first: the number of the first log file before the recovery; what older ones had is in
             the database.
     """
-    from greylist.store.berkeley.salvage import clock, leaves, scan
-
     environment.log_flush()
     logged = {position for log in log_files(os.path.dirname(cache)) for position in changes(log)}
     if all(
