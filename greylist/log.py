@@ -145,7 +145,10 @@ class Log:
         if self._dropped is not None and self._target == "stderr":
             self._tell(f"{self._name}: {text}")
         elif echo and sys.stderr:  # none where it was closed at the start
-            print(f"{self._name}: {text}", file=sys.stderr, flush=True)  # noqa: T201
+            try:
+                print(f"{self._name}: {text}", file=sys.stderr, flush=True)  # noqa: T201
+            except OSError:
+                pass  # a full disk, which is in syslog already: requests go on
 
     def _tell(self, text: str) -> None:
         """Write a line to standard error, unless nobody reads it: no request waits for that."""

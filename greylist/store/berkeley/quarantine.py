@@ -43,8 +43,7 @@ def quarantine(path: str, log: Log, only_log: bool = False) -> str:
     aside = f"{path}.{now}"
     environment = os.path.join(aside, os.path.basename(home(path)))
     try:
-        os.mkdir(aside, 0o700)
-        _write_note(aside, _ONLY_LOG if only_log else _MOVING)
+        _make(aside, _ONLY_LOG if only_log else _MOVING)
         sync(os.path.dirname(path))
         if only_log:
             os.mkdir(environment, 0o700)
@@ -56,6 +55,16 @@ def quarantine(path: str, log: Log, only_log: bool = False) -> str:
     except OSError as error:
         raise StoreError(f"cannot save {path} as {aside}: {error.strerror}") from error
     return aside
+
+
+def _make(aside: str, note: bytes) -> None:
+    """Make the directory of a copy, with its note: without one, nobody would ever delete it."""
+    os.mkdir(aside, 0o700)
+    try:
+        _write_note(aside, note)
+    except OSError:
+        _delete(aside)
+        raise
 
 
 def resume(path: str) -> None:

@@ -160,6 +160,9 @@ class Renewal:
         The watchdog may have ended the process, or libdb: a death speaks against the database. One
         that comes from elsewhere may be torn, as its last pages may have been in the log, and so
         may one whose pages were on their way to the disk when the power went.
+
+        Raises:
+            StoreError: the mark cannot be written.
         """
         rebooted = existed and not same_boot(found.boot, boot_identity())
         try:
@@ -170,7 +173,10 @@ class Renewal:
             elif to_salvage(self.path):
                 due.mark(self.path, due.SALVAGE)
         except OSError as error:
-            self.log.warning(f"cannot note that {self.path} is to be checked: {error.strerror}")
+            # The record stays dirty: without a mark, nobody would ever salvage what was set aside.
+            raise StoreError(
+                f"cannot note that {self.path} is to be checked: {error.strerror}"
+            ) from error
 
     def _begin(self, record: Record) -> None:
         """Write the record; a creation that died before there was a database begins anew."""
