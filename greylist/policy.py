@@ -25,8 +25,8 @@ nothing is known                                       new                      
 =====================================================  =========================  ===============
 
 The first six need no stored entry (``screening``). The client's credit is asked for its verified
-organisational domain first, then for its network; where it has none, its senders are looked for
-only when nothing else is known, so that an attempt to be let through costs few reads.
+organisational domain first, then for its network; whoever has no entry there has no known senders,
+so a stranger costs few reads.
 
 Everything here is a function of its arguments: no clock is read and no file is touched. Beside
 the triplets, these entries are stored; a triplet's key never starts with a slash:
@@ -126,8 +126,8 @@ class Attempt:
         sender: its sender, in the normal form.
         recipient: its recipient, as Postfix would deliver it.
         key: the triplet's.
-        met: the identities with any credit, once ``trusted`` has looked: with the others hardly any
-            sender is known, so they are asked about only before a triplet is called new.
+        met: the identities with an entry, once ``trusted`` has looked: with the others no sender
+            is known (``credit``).
     """
 
     __slots__ = (
@@ -197,7 +197,7 @@ class Attempt:
             (self.asked and self.repeated())
             or self.trusted()
             or self.reply()
-            or self.known(self.met)
+            or self.known()
             or self.greylisted(full)
         )
         if self.settings.mode == "learn":
@@ -267,10 +267,10 @@ class Attempt:
                     return self.used(stored, found, entry, "client AWL", self.clients)
         return None
 
-    def known(self, names: Iterable[bytes]) -> Decision | None:
-        """Return the decision for a sender that is known with one of these identities, or None."""
+    def known(self) -> Decision | None:
+        """Return the decision for a sender that is known here, None for others."""
         needed = self.settings.auto_whitelist_senders
-        for name in names if needed else ():
+        for name in self.met if needed else ():
             stored = self.sender_key(name)
             found = self.entries.get(stored)
             entry = self.counted(stored, found)
@@ -321,26 +321,29 @@ class Attempt:
 
     def touch(self) -> None:
         """Keep the client's credit for as long as its senders', without counting a pass."""
-        for name in self.clients():
-            entry = self.counted(name, self.entries.get(name))
-            if entry and not self.is_fresh(entry):
-                self.put(name, Triplet(entry.ctime, self.now, entry.count))
+        self.count([key for key in self.clients() if self.counted(key, self.entries.get(key))], 0)
 
     def credit(self) -> None:
-        """Count a triplet that has passed, for the client and for its sender."""
+        """Count a triplet that has passed, for the client and for its sender.
+
+        A known sender never stands without an entry of its client's: where mail earns an identity
+        nothing, the entry is there and counts nothing.
+        """
         if self.settings.auto_whitelist:
             self.count(self.earning())
         if self.settings.auto_whitelist_senders:
             self.count(self.senders())
+            if self.settings.auto_whitelist:
+                self.count(self.clients(), 0)
 
-    def count(self, names: Iterable[bytes]) -> None:
-        """Count one for each of these entries, at most one an hour."""
+    def count(self, names: Iterable[bytes], passes: int = 1) -> None:
+        """Count this many passes for each of these entries, at most once an hour."""
         for name in names:
             entry = self.counted(name, self.entries.get(name))
             if entry is None:
-                self.put(name, Triplet(self.now, count=1))
+                self.put(name, Triplet(self.now, count=passes))
             elif not self.is_fresh(entry):
-                self.put(name, entry.again(self.now))
+                self.put(name, Triplet(entry.ctime, self.now, entry.count + passes))
 
     def counted(self, name: bytes, found: bytes | None) -> Triplet | None:
         """Return a credit that was found, or None when it does not count."""
@@ -400,11 +403,6 @@ class Attempt:
         if shared and (triplet is None or self.is_farther(shared[2], triplet)):
             name, found, triplet = shared
             reason = f", pool={self.domain.decode()}"
-        if triplet is None:
-            # An identity may have known senders without a credit: not all passes earn it one.
-            known = self.known(each for each in self.names if each not in self.met)
-            if known:
-                return known
         if triplet is None and full and self.settings.delay:
             decision = self.deferred("new, max_entries reached", self.settings.delay)
         else:

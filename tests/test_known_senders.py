@@ -194,7 +194,9 @@ def test_a_wait_that_the_domain_s_sender_ends():
 @pytest.mark.parametrize(("ctime", "age"), [(NOW, 0), (NOW + 9, 0), (NOW - 1, 1)])
 def test_age_of_a_credit(ctime, age):
     """A decision by a credit has its age, which is none where another's clock is ahead."""
-    assert decide(UNNAMED, Memory({CREDIT: b"%d/0/1" % ctime}), settings(), NOW).age == age
+    value = b"%d/0/1" % ctime
+    entries = Memory({CREDIT: value, client_key(b"203.0.113.0"): value})
+    assert decide(UNNAMED, entries, settings(), NOW).age == age
 
 
 def test_a_credit_without_its_setting():
@@ -250,7 +252,11 @@ def test_a_hoster_is_not_trusted_for_its_tenants():
         tenant = request(b"192.0.%d.9" % number, name, b"a@firm%d.example" % number)
         for at in (0, 400):
             decide({**tenant, b"helo_name": helo}, entries, settings(), NOW + number * DAY + at)
-    credits = {name for name in entries if name.startswith(b"/client/")}
+    credits = {
+        name
+        for name, value in entries.items()
+        if name.startswith(b"/client/") and not value.endswith(b"/0")
+    }
     assert credits == {client_key(b"192.0.%d.0" % number) for number in range(7)}
     neighbour = request(b"192.0.9.9", b"rentedx.1hoster.example", b"b@bot.example")
     assert decide(neighbour, entries, settings(), NOW + 8 * DAY).reason == "new"
@@ -270,24 +276,19 @@ def test_a_domain_s_own_machines_earn_it_trust(helo):
     assert entries[client_key(b"google.com")] == b"%d/0/1" % (NOW + 400)
 
 
-@pytest.mark.parametrize("lost", [b"google.com", b"198.51.100.0"])
-def test_a_known_sender_without_a_credit_of_its_client(lost):
-    """A client's credit that is forgotten or lost takes no known sender with it."""
-    entries = Memory()
-    assert verdicts([(0, FIRST), (400, FIRST)], entries)[-1].startswith("triplet found")
-    del entries[client_key(lost)]
-    for what in FIRST, OTHER, request(b"198.51.100.77"):
-        assert decide(to(b"new@example.org", what), entries, settings(), NOW + DAY).reason == KNOWN
-    assert decide(OTHER, Memory(), settings(), NOW + DAY).reason == "new"
+def test_a_known_sender_has_a_client_with_an_entry():
+    """An identity that mail earns nothing has its entry all the same, for as long as its senders.
 
-
-def test_trust_is_switched_on_later():
-    """Senders that became known without any trust stay known with it."""
+    Without one, no sender would be looked for there.
+    """
     entries = Memory()
-    for at in (0, 400):
-        decide(FIRST, entries, settings(auto_whitelist="0"), NOW + at)
-    assert not any(name.startswith(b"/client/") for name in entries)
-    assert decide(to(b"new@example.org"), entries, settings(), NOW + DAY).reason == KNOWN
+    tenant = FIRST | {b"helo_name": b"mx.firm.example"}
+    steps = [(0, tenant), (400, tenant), *((day * DAY, tenant) for day in range(10, 70, 10))]
+    assert verdicts(steps, entries)[1:] == ["triplet found, delay=400", *[KNOWN] * 6]
+    assert entries[client_key(b"google.com")] == b"%d/%d/0" % (NOW + 400, NOW + 60 * DAY)
+    assert (
+        decide(to(b"new@example.org", OTHER), entries, settings(), NOW + 90 * DAY).reason == KNOWN
+    )
 
 
 def test_a_domain_is_not_trusted_for_its_customers():
