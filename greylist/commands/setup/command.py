@@ -134,10 +134,11 @@ def _offer(postfix: Configuration, serve: bool, unit: Server, is_news: bool) -> 
     before = steps.count
     if serve:
         server.make_units(steps, unit)
+        written = steps.count > before
         postfix.remove_services()
         if steps.count > before:
             postfix.reload()
-        return server.start(steps, unit.socket)
+        return server.start(steps, unit.socket, written)
     server.stop(steps, unit.directory)
     words = [unit.program]
     if unit.config != settings_module.DEFAULT_PATH:

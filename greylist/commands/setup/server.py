@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import socket
+import subprocess
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 UNITS = ("greylist.service", "greylist.socket")
 DIRECTORY = "/etc/systemd/system"
 _SOCKET = "/var/spool/postfix/private/greylist"
+_STATES = ("enabled", "active")
 _DATA = "/var/lib/greylist"
 _PACKAGED = ("/usr/lib/systemd/system", "/lib/systemd/system")
 
@@ -105,8 +107,8 @@ def make_units(steps: Steps, server: Server) -> None:
         steps.change(f"write {target}", partial(write_whole, target, server.unit(name)))
 
 
-def _paths(places: Iterable[str], name: str) -> Iterator[str]:
-    return (os.path.join(place, name) for place in places)
+def _paths(places: Iterable[str], *names: str) -> Iterator[str]:
+    return (os.path.join(place, name) for name in names for place in places)
 
 
 def _text(path: str) -> str:
@@ -119,14 +121,23 @@ def runs_systemd() -> bool:
     return os.path.isdir("/run/systemd/system") and bool(shutil.which("systemctl"))
 
 
-def start(steps: Steps, path: str) -> bool:
+def start(steps: Steps, path: str, written: bool) -> bool:
     """Start the server, and at every boot; return whether one listens, or would.
 
     Without systemd it is said what somebody else has to start.
+
+    Args:
+        steps: starts it.
+        path: its socket.
+        written: whether its units are new to systemd.
     """
     if runs_systemd():
-        steps.run("systemctl", "daemon-reload")
-        steps.run("systemctl", "enable", "--now", *reversed(UNITS))
+        if written:
+            steps.run("systemctl", "daemon-reload")
+        if all(_is(state, name) for name in UNITS for state in _STATES):
+            steps.keep("greylist.service runs")
+        else:
+            steps.run("systemctl", "enable", "--now", *reversed(UNITS))
         return True
     if listens(path):
         steps.keep(f"a server listens at {path}")
@@ -140,18 +151,21 @@ def start(steps: Steps, path: str) -> bool:
 
 def stop(steps: Steps, directory: str) -> None:
     """Stop the server that systemd runs, and delete the units that a set-up wrote."""
-    units = [os.path.join(directory, name) for name in UNITS]
-    there = [path for path in units if os.path.exists(path)]
-    if runs_systemd() and (there or any(_packaged(name) for name in UNITS)):
-        steps.run("systemctl", "disable", "--now", *UNITS)
+    there = [path for path in _paths([directory], *UNITS) if os.path.exists(path)]
+    if runs_systemd():
+        running = [name for name in UNITS if any(_is(state, name) for state in _STATES)]
+        if running:
+            steps.run("systemctl", "disable", "--now", *running)
     for path in there:
         steps.change(f"delete {path}", partial(os.unlink, path))
     if there and runs_systemd():
         steps.run("systemctl", "daemon-reload")
 
 
-def _packaged(name: str) -> bool:
-    return any(map(os.path.exists, _paths(_PACKAGED, name)))
+def _is(state: str, name: str) -> bool:
+    """Return whether a unit is enabled, or active."""
+    command = ["systemctl", f"is-{state}", "--quiet", name]
+    return not subprocess.run(command, capture_output=True, check=False).returncode
 
 
 def listens(path: str) -> bool:
