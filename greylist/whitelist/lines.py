@@ -236,7 +236,8 @@ def _unknown(name: bytes) -> str:
 
 def _encoding(content: bytes) -> str:
     try:
-        content.decode()
+        text = content.strip().decode()
     except UnicodeDecodeError:
         return "is not UTF-8, as addresses are: save the file as UTF-8"
-    return ""
+    unseen = next((each for each in text if not each.isprintable()), "")
+    return f"has a character that is not seen, U+{ord(unseen):04X}: delete it" if unseen else ""
