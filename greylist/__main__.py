@@ -33,10 +33,12 @@ def main() -> None:
 
 
 def _part_streams() -> bool:
-    """Separate standard error from standard output; return whether they were one socket.
+    """Separate standard error from the replies; return whether it was the policy socket.
 
-    spawn(8) makes the policy socket both, and a line there would be a broken reply. Of 0 to 2, a
-    closed one is opened: otherwise the next file opened would take its place, perhaps the database.
+    spawn(8) makes the policy socket standard output and standard error, and a line there would be a
+    broken reply. What a person, cron or a supervisor sends to one pipe or file stays together, but
+    for a filter's. Of 0 to 2, a closed one is opened: otherwise the next file opened would take its
+    place, perhaps the database.
     """
     null = os.open("/dev/null", os.O_RDWR)
     while null <= 2:
@@ -44,7 +46,8 @@ def _part_streams() -> bool:
     spawned = False
     if not os.isatty(2) and os.path.sameopenfile(1, 2):
         spawned = os.fstat(2).st_mode & 0o170000 == 0o140000  # a socket
-        os.dup2(null, 2)
+        if spawned or len(sys.argv) == 1:
+            os.dup2(null, 2)
     os.close(null)
     return spawned
 

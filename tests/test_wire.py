@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import request
+from conftest import SCRIPT, request
 
 ROOT = Path(__file__).parent.parent
 ENTRY = ROOT / "greylist" / "__main__.py"
@@ -103,3 +103,27 @@ def test_the_remedies_lead_to_a_working_program(tmp_path, place):
         subprocess.run([*remedy, "--quiet", "--disable-pip-version-check"], check=True)
     assert "there is no database" in text, text
     assert by_hand([python, "-m", "greylist"], place, PYTHONPATH=str(ROOT)).returncode == 0
+
+
+@pytest.mark.parametrize("to", ["pipe", "file"])
+def test_both_streams_in_one_place(place, tmp_path, to):
+    """Of a command, cron or a supervisor gets errors too; of a filter, there are replies alone."""
+
+    def together(*arguments):
+        with (tmp_path / "both").open("wb") as file:
+            target = subprocess.PIPE if to == "pipe" else file
+            done = subprocess.run(
+                [SCRIPT, *arguments],
+                input=request(),
+                stdout=target,
+                stderr=subprocess.STDOUT,
+                env=place.environment,
+                timeout=60,
+                check=False,
+            )
+        return done.stdout if to == "pipe" else (tmp_path / "both").read_bytes()
+
+    assert b"No such option" in together("list", "--nosuch")
+    assert b"there is no database" in together("list")
+    place.data.chmod(0o777)
+    assert together() == b""

@@ -102,7 +102,7 @@ def glob_test(pattern: str) -> Test:
 
     ``<>`` stands for the null sender. What list or the log shows matches just what it shows:
     escaped characters stand for themselves. Without ``*``, ``?`` or ``[`` the whole text must
-    match, or be the clipped form of the pattern.
+    match, or be the normal form of the pattern as a sender, or the clipped form of either.
     """
     written = b"" if pattern == "<>" else os.fsencode(pattern)
     address = unquote(written)
@@ -110,7 +110,9 @@ def glob_test(pattern: str) -> Test:
     translated = fnmatch.translate(glob).encode("utf-8", "surrogateescape")
     match = re.compile(translated, re.IGNORECASE | re.DOTALL).match
     forms = {address, normalize(address)}
-    return lambda text: match(text) or any(stands_for(text, form) for form in forms)
+    return lambda text: (
+        match(text) or text in forms or any(stands_for(text, form) for form in forms)
+    )
 
 
 def client_test(pattern: str, settings: Settings) -> Test:

@@ -16,6 +16,7 @@ from greylist.commands import forget
 from greylist.commands.output import duration, size
 from greylist.commands.selection import client_test, glob_test
 from greylist.log import quote
+from greylist.sender import normalize
 from greylist.settings import Settings
 from greylist.store import StoreError
 from greylist.store.berkeley.locks import CommandLock
@@ -83,6 +84,28 @@ def test_list_selects_and_sorts(stocked, arguments, clients):
     """Every selector narrows the list, and --sort and --limit arrange it."""
     output = stocked.run("list", "--json", *arguments).stdout
     assert [json.loads(line)["client"] for line in output.splitlines()] == clients
+
+
+@pytest.mark.parametrize(
+    "sender",
+    [
+        "list-return-1234-joe=example.org@lists.example",
+        "LIST-return-1234-joe=example.org@lists.example",
+        "prvs=0123456789=joe@example.com",
+        "SRS0=HHH=TT=example.com=joe@forwarder.example",
+        "joe+news@example.com",
+        "list-return-#-#@lists.example",
+    ],
+)
+def test_a_sender_of_the_log_is_found(host, sender):
+    """Keys have the normal form of a sender; the form in the log stands for it, in each command."""
+    key = b"192.0.2.0/%s/b@example.org" % normalize(sender.encode())
+    host.put({key: b"%d/0/0" % NOW})
+    for arguments in ([sender], ["--sender", sender]):
+        assert len(host.run("list", "--json", *arguments).stdout.splitlines()) == 1
+    assert "1 will pass" in host.run("pass", sender).stdout
+    assert "1 forgotten" in host.run("forget", sender).stdout
+    assert host.all() == {}
 
 
 def test_list_says_when_nothing_matches(stocked):
