@@ -130,8 +130,8 @@ def _verp(local: bytes) -> bytes:
         before, found, after = local.partition(word)
         if not found or before[-1:].isalnum() or after[:1] not in _SEPARATORS:
             continue
-        if word in _PEOPLES and (after[:1] == b"." or (before and after[1:].isdigit())):
-            continue  # mike.owner.1975, tax-return-2024
+        if word in _PEOPLES and _is_peoples(before, after):
+            continue
         if b"+" in before[1:]:
             return b""  # an extension: list+bounces-MESSAGE-user=host, as mlmmj writes it
         if after.startswith(b"+"):
@@ -141,6 +141,12 @@ def _verp(local: bytes) -> bytes:
             return b""  # owner-LIST
         return before + word + after[:1] + _numbered(after[1:], named=before != b"")
     return b""
+
+
+def _is_peoples(before: bytes, after: bytes) -> bool:
+    """Return whether people may stand there: mike.owner.1975, tax-return-2024, returns-2."""
+    number = after[1:]
+    return after[:1] == b"." or (number.isdigit() and (before != b"" or len(number) < 4))
 
 
 def _numbered(text: bytes, *, named: bool) -> bytes:
