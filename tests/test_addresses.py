@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from greylist.addresses import is_private, is_private_text, network, parse_address
-from greylist.whitelist.networks import Networks, parse_network
+from greylist.whitelist.networks import Networks, parse_network, parse_networks
 
 
 @pytest.mark.parametrize(
@@ -108,6 +108,32 @@ def test_no_network(text):
     """What is no network is refused."""
     with pytest.raises(ValueError, match=r"neither an address|prefix length"):
         Networks().add(text, 7)
+
+
+@hypothesis.settings(deadline=None)
+@given(
+    st.one_of(
+        st.tuples(st.ip_addresses(v=4), st.ip_addresses(v=4)),
+        st.tuples(st.ip_addresses(v=6), st.ip_addresses(v=6)),
+        st.tuples(st.ip_addresses(v=4), st.integers(0, 300)),
+    )
+)
+@hypothesis.example((ipaddress.ip_address("0.0.0.0"), ipaddress.ip_address("255.255.255.255")))
+@hypothesis.example((ipaddress.ip_address("192.0.2.7"), 0))
+def test_ranges_as_ipaddress_has_them(ends):
+    """A range is the fewest networks, those that the standard library finds."""
+    first, last = ends
+    if isinstance(last, int):
+        hypothesis.assume(int(first) + last < 1 << 32)
+        last = first + last
+    first, last = sorted((first, last))
+    bits = first.max_prefixlen
+    hypothesis.assume(bits == 32 or not any(one.ipv4_mapped or one in NAT64 for one in ends))
+    found = parse_networks(f"{first}-{last}".encode())
+    assert found == [
+        (int(each[0]) >> (bits - each.prefixlen), bits, bits - each.prefixlen)
+        for each in ipaddress.summarize_address_range(first, last)
+    ]
 
 
 def test_thousands_of_networks():

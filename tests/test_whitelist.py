@@ -136,8 +136,9 @@ def test_bad_line_is_said_once(watched):
     watched.path.write_bytes(b"ok\n(\nsender\n")
     assert watched.match() == b"sender"
     assert watched.match() == b"sender"
-    [said] = watched.said
-    assert said.startswith("nogreylist:2: ")
+    assert watched.said == [
+        "nogreylist:2: missing ), unterminated subpattern at position 0; line left out"
+    ]
 
 
 def test_a_list_that_was_never_readable(watched):
@@ -146,6 +147,29 @@ def test_a_list_that_was_never_readable(watched):
     assert watched.match() is None
     [said] = watched.said
     assert said.endswith("not a regular file; nobody is on it until it can be")
+
+
+def test_a_list_that_is_expected(tmp_path, at_once):
+    """That the file of such a list is missing is said each time that it goes."""
+    path, said = tmp_path / "only", []
+    whitelist = Whitelist(str(path), said.append, expected=True)
+    assert whitelist.match(KEY) is None
+    assert said == [f"{path} does not exist: nobody is on that list"]
+    path.write_bytes(b"sender")
+    assert whitelist.match(KEY) == b"sender"
+    path.unlink()
+    assert whitelist.match(KEY) is None
+    assert said == [f"{path} does not exist: nobody is on that list"] * 2
+
+
+def test_lines_are_shown(tmp_path, at_once):
+    """Whoever asks for them gets the lines, without comments, as they are read."""
+    path, shown = tmp_path / "list", []
+    path.write_bytes(b"# a comment\n sender \n\n#another\n^10\\.#5\n")
+    whitelist = Whitelist(str(path), print, show=shown.append)
+    whitelist.match(KEY)
+    whitelist.match(KEY)
+    assert shown == [b"sender|^10\\.#5"]
 
 
 @pytest.mark.parametrize("kind", ["directory", "fifo", "loop"])
@@ -164,3 +188,4 @@ def test_unreadable_file_keeps_the_list(watched, kind):
     assert watched.match() == b"sender"
     [said] = watched.said
     assert said.startswith(f"cannot read {watched.path}: ")
+    assert said.endswith("; keeping the list as it was")

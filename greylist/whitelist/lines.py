@@ -105,7 +105,7 @@ def _unnamed(pattern: bytes) -> Rule:
     if b"/" in pattern and is_network(pattern):
         return b"client_address", pattern
     if pattern.startswith(b"/^") and pattern.endswith(b"/"):
-        inner = pattern[1:-1].decode("utf-8", "backslashreplace")
+        inner = pattern[1:-1].decode(errors="backslashreplace")
         raise ValueError(
             f"this is whitelist_clients' form: write client_name={inner} or recipient={inner}"
         )
@@ -119,7 +119,7 @@ def _expression(text: bytes) -> str:
     """Return a regular expression for what a shell's pattern that begins with ``*`` means."""
     rest = text.lstrip(b"*")
     rest = rest.replace(b"\\", b"").replace(b".", rb"\.").replace(b"*", b".*")
-    return rest.decode("utf-8", "backslashreplace") + "$" if rest else "^REGEX"
+    return rest.decode(errors="backslashreplace") + "$" if rest else "^REGEX"
 
 
 def doubt(content: bytes, attribute: bytes, pattern: bytes) -> str:
@@ -207,7 +207,7 @@ def _named_address(text: bytes) -> str:
 def _dotless(domain: bytes) -> str:
     if b"." in domain or domain == b"localhost":
         return ""
-    user = domain.decode("utf-8", "backslashreplace")
+    user = domain.decode(errors="backslashreplace")
     return f"a domain without a dot; a user is written {user}@"
 
 
@@ -226,7 +226,7 @@ def _unknown(name: bytes) -> str:
     word = name.decode().lower()
     if word in _MEANT:
         return f"{word} is no attribute of Postfix's; {_MEANT[word]} is one"
-    near = get_close_matches(word, [known.decode() for known in ATTRIBUTES], 1, 0.8)
+    near = get_close_matches(word, [known.decode() for known in ATTRIBUTES], cutoff=0.8)
     if near:
         return f"never matches: {word} is no attribute of Postfix; {near[0]} is one"
     if "_" in word:

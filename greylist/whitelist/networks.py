@@ -60,7 +60,7 @@ def doubt(text: bytes) -> str:
 
 
 def _text(number: int, bits: int, shift: int) -> str:
-    packed = (number << shift).to_bytes(bits // 8, "big")
+    packed = (number << shift).to_bytes(bits // 8)
     return f"{inet_ntop(AF_INET if bits == 32 else AF_INET6, packed)}/{bits - shift}"
 
 
@@ -118,7 +118,7 @@ def parse_network(text: bytes) -> Network:
 def _whole(base: bytes) -> tuple[bytes, bytes]:
     """Return the address and prefix length that an address or its first octets stand for."""
     octets = base.split(b".")
-    if len(octets) < 4 and all(octet.isdigit() for octet in octets):
+    if all(map(bytes.isdigit, octets)):
         return b".".join(octets + [b"0"] * (4 - len(octets))), b"%d" % (8 * len(octets))
     return base, b"128" if b":" in base else b"32"
 

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 _EXTENSION = rb"(?:\+[^@]+)?"
 
-_HOST_NAME = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_"
+_HOST_NAME = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_*"
+
+_NETWORK = b"0123456789./*-"
 
 _NO_USER = b'"(),:;<>@[\\]'
 
@@ -55,7 +57,7 @@ def client_rule(line: bytes) -> Rule | None:
         return b"client_address", b",".join(items)
     if addresses:
         raise ValueError("names and addresses in one line: write a line for each")
-    return b"client_name", _any([_host(item) for item in items])
+    return b"client_name", b"|".join(map(_host, items))
 
 
 def recipient_rule(line: bytes) -> Rule | None:
@@ -74,7 +76,7 @@ def recipient_rule(line: bytes) -> Rule | None:
         return b"recipient", text[1:-1]
     if _attribute(text):
         raise ValueError("this is nogreylist's form: whitelist is for such files")
-    return b"recipient", _any([_recipient(item) for item in _items(text)])
+    return b"recipient", b"|".join(map(_recipient, _items(text)))
 
 
 def _attribute(text: bytes) -> bytes:
@@ -88,12 +90,8 @@ def _items(text: bytes) -> list[bytes]:
     return [item for item in items if item] or [text]
 
 
-def _any(patterns: list[bytes]) -> bytes:
-    return patterns[0] if len(patterns) == 1 else b"|".join(patterns)
-
-
 def _is_address(text: bytes) -> bool:
-    return b":" in text or (not text.strip(b"0123456789./*-") and text[:1].isdigit())
+    return b":" in text or (not text.strip(_NETWORK) and text[:1].isdigit())
 
 
 def _host(text: bytes) -> bytes:
@@ -102,10 +100,10 @@ def _host(text: bytes) -> bytes:
     Raises:
         ValueError: it is neither.
     """
-    name = text.removeprefix(b"@").removeprefix(b"*").removeprefix(b".")
+    name = text.removeprefix(b"@").removeprefix(b".")
     if not name.isascii():
         raise ValueError("not a name of a host, which is ASCII: write its form with xn--")
-    if name.translate(None, _HOST_NAME + b"*"):
+    if name.translate(None, _HOST_NAME):
         raise ValueError("not a domain: letters, digits, dots and hyphens")
     name = name.removesuffix(b".")
     if name and (name in (b"all", b"any") or not all(map(_is_label, name.split(b".")))):
@@ -155,7 +153,7 @@ def _recipient(text: bytes) -> bytes:
         at = b""
     if user and domain.startswith(b"."):
         raise ValueError("a user in all domains below one is written user@*.example.org")
-    return _any([_address(user, at, each) for each in _names(domain.removesuffix(b"."))])
+    return b"|".join([_address(user, at, each) for each in _names(domain.removesuffix(b"."))])
 
 
 def _address(user: bytes, at: bytes, domain: bytes) -> bytes:
