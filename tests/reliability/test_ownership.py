@@ -20,6 +20,7 @@ from greylist.store.berkeley.environment import home
 from greylist.store.berkeley.permissions import check, lock_path
 from greylist.store.berkeley.store import load_all
 from greylist.system import is_system
+from tests.reliability.corruption import mark_dirty
 from tests.reliability.harness import ask_until_answered, key, request
 from tests.reliability.test_hostile import DEFER, PASS
 from tests.reliability.test_trouble import ON_STDERR, fatal
@@ -254,6 +255,40 @@ def test_restored_backup(house, tmp_path, how):
     assert ask_until_answered(house, request(1), 1)[0] == DEFER
     assert key(1) in house.entries()
     assert not house.copies()
+
+
+BESIDE = (
+    "greylist.db.new",
+    "greylist.db.bak",
+    "greylist.db.1700000000",
+    "80000001.abc",
+    "greylist.db.env/log.txt",
+    "greylist.db.env/old.backup",
+    "greylist.db.env/README",
+)
+
+
+@pytest.mark.parametrize("when", ["creation", "recovery", "quarantine", "dump"])
+def test_files_beside_ours(house, when):
+    """Somebody's own files in our directories stay, whatever is done to ours."""
+    if when != "creation":
+        assert ask_until_answered(house, request(1), 1)[0] == DEFER
+    os.makedirs(home(house.path), exist_ok=True)
+    beside = [house.data / name for name in BESIDE if when != "creation" or "/" not in name]
+    for path in beside:
+        text(str(path))
+    if when == "quarantine":
+        with open(house.path, "r+b") as file:
+            file.write(bytes(100))
+    if when in {"recovery", "quarantine"}:
+        mark_dirty(house)
+    assert ask_until_answered(house, request(1), 1)[0] == DEFER
+    assert run(house, "dump").stdout.count(b"s1@example.com") == 1
+    copied = [Path(copy) for copy in house.copies()]
+    assert bool(copied) == (when == "quarantine")
+    for path in beside:
+        moved = [copy / path.relative_to(house.data) for copy in copied]
+        assert any(one.is_file() for one in [path, *moved]), path
 
 
 SYSTEM = (

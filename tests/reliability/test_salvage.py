@@ -15,7 +15,7 @@ from greylist.store.berkeley import checker, due, quarantine, record
 from greylist.store.berkeley.environment import home
 from greylist.store.berkeley.transaction_log import additions, log_files
 from tests.berkeley import RULES
-from tests.reliability.corruption import settle
+from tests.reliability.corruption import mark_dirty, settle
 from tests.reliability.harness import QuietLog, ask_until_answered, key, request
 from tests.reliability.test_repair import fill
 from tests.reliability.test_trouble import fill as fill_disk
@@ -72,6 +72,19 @@ def test_log_is_salvaged(house):
     entries = house.entries()
     assert {key(number) for number in range(1400)} == set(entries)
     assert all(entries[key(number)].endswith(b"/2") for number in range(100))
+
+
+def test_log_of_a_damaged_first_page_is_salvaged(house):
+    """A database that is not known any more for what it is has its log all the same."""
+    fill(house, 300)
+    for region in Path(home(house.path)).glob("__db.*"):
+        region.unlink()
+    with open(house.path, "r+b") as file:
+        file.write(bytes(100))
+    mark_dirty(house)
+    assert ask_until_answered(house, request(10**6), 1)[0]
+    settle(house)
+    assert {key(number) for number in range(300)} <= set(house.entries())
 
 
 def test_page_before_a_split_is_salvaged(house):

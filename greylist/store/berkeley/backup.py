@@ -26,6 +26,7 @@ from greylist.store.berkeley.environment import (
     open_database,
 )
 from greylist.store.berkeley.pages import check_pages, drop_partial_page
+from greylist.store.berkeley.transaction_log import log_files
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -146,7 +147,7 @@ def _write_logs(copy: str, logs: dict[str, bytes]) -> None:
 
 
 def _logs(path: str) -> list[str]:
-    return sorted(name for name in os.listdir(home(path)) if name.startswith("log."))
+    return [os.path.basename(log) for log in log_files(home(path))]
 
 
 def _has_whole_log(copy: str, first: str) -> bool:

@@ -135,10 +135,16 @@ def _waits(path: str, copy: str) -> bool:
     # Without a database there are entries only if a recovery lost it: somebody may have deleted
     # it to start afresh.
     lost = any(name.startswith("old.") for name in regions)
-    if not (lost or os.path.isfile(os.path.join(copy, os.path.basename(path)))):
+    log_alone = bool(regions) and all(map(is_log, regions))
+    if not (lost or log_alone or os.path.isfile(os.path.join(copy, os.path.basename(path)))):
         return False
     note = _read_note(copy)
     return note.isdigit() and int(note) < ATTEMPTS
+
+
+def salvage_too(copy: str) -> None:
+    """Note that a log that was set aside alone is to be salvaged: its database was damaged."""
+    _write_note(copy, b"0")
 
 
 def count_attempt(copy: str) -> None:

@@ -33,11 +33,14 @@ if TYPE_CHECKING:
 
     from greylist.store import Rules
 
+_REGION = "__db."
+"""How the names of shared regions begin, and of libdb's own files in making one."""
+
 _OLD = "old."
 """Before the name of a region of a generation that died."""
 
-_NEW = ".new"
-"""After the name of a database that is being made."""
+_NEW = ".rewritten"
+"""After the name of a database that is being made; an administrator may have a ``.new``."""
 
 _REGIONS = {"__db.001": 2 << 20, "__db.002": 1 << 20, CACHE_REGION: CACHE * 3 // 2}
 """Bytes to which the files of the shared regions may grow: environment, log and cache."""
@@ -109,7 +112,7 @@ def _recover(path: str, durable: bool, rules: Rules, exists: bool, new: bool = F
     database.close()
     environment.close()
     for name in os.listdir(directory):
-        if name.startswith(_OLD):
+        if name.startswith(_OLD + _REGION):
             _discard(os.path.join(directory, name))
 
 
@@ -223,7 +226,7 @@ def _clear(path: str, exists: bool) -> None:
     space = os.statvfs(directory)
     room = space.f_bavail * space.f_frsize >= _ROOM
     for name in os.listdir(directory):
-        if name.startswith("__db."):
+        if name.startswith(_REGION):
             region = os.path.join(directory, name)
             old = os.path.join(directory, _OLD + name)
             if room and not os.path.lexists(old):
@@ -252,10 +255,8 @@ def _discard(region: str) -> None:
 
 def discard_log(path: str) -> None:
     """Delete the log of a database that has none of its own in it."""
-    directory = home(path)
-    for name in os.listdir(directory) if os.path.isdir(directory) else ():
-        if name.startswith("log."):
-            os.unlink(os.path.join(directory, name))
+    for log in log_files(home(path)):
+        os.unlink(log)
 
 
 def _forget_log(path: str) -> None:

@@ -18,7 +18,7 @@ from greylist.store.berkeley import due
 from greylist.store.berkeley.environment import Damaged, db, home, identity
 from greylist.store.berkeley.pages import has_checksums
 from greylist.store.berkeley.permissions import not_ours
-from greylist.store.berkeley.quarantine import quarantine, resume, to_salvage
+from greylist.store.berkeley.quarantine import quarantine, resume, salvage_too, to_salvage
 from greylist.store.berkeley.rebuild import discard_log, prepare
 from greylist.store.berkeley.record import Record, boot_identity, same_boot
 from greylist.system import quoted
@@ -195,12 +195,15 @@ class Renewal:
             if damage and not damage.startswith("the recovery"):
                 self._begin(record)
                 damage = self._try(record)  # an error of the disk may have been a passing one
+        log = ""
         if damage and swapped:
             # Perhaps a backup, or another host's: its pages name positions in another log.
-            aside = quarantine(self.path, self.log, only_log=True)
-            self.log.warning(f"{self.path} does not go with its log ({damage}): saved as {aside}")
+            log = quarantine(self.path, self.log, only_log=True)
+            self.log.warning(f"{self.path} does not go with its log ({damage}): saved as {log}")
             damage = self._try(record)
         if damage:
+            if log:
+                salvage_too(log)  # what tells one database from another is damaged itself
             aside = quarantine(self.path, self.log)
             self.log.warning(f"{self.path} is damaged ({damage}): saved as {aside}")
             self._begin(record)
