@@ -46,7 +46,7 @@ class Parser:
             RequestError: a line is longer than LINE_LIMIT, or a request has more lines than
                 ATTRIBUTE_LIMIT.
         """
-        lines = (self._tail + data if self._tail else data).split(b"\n")
+        lines = (self._tail + data).split(b"\n")
         self._tail = lines.pop()
         start = 0
         for _ in range(lines.count(b"")):

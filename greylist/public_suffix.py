@@ -85,10 +85,10 @@ def _read(top: bytes) -> bytes:
         if not _index:
             _read_head(os.pread(descriptor, _HEAD, 0))
         index, first = _index[0]
-        place = index.find(b" %s:" % top)
-        if place < 0:
+        _, found, rest = index.partition(b" %s:" % top)
+        if not found:
             return b""
-        _, start, end = index[place + 1 : index.index(b" ", place + 1)].split(b":")
+        start, end = rest.partition(b" ")[0].split(b":")
         return os.pread(descriptor, int(end) - int(start), first + int(start))
     finally:
         if not _open:

@@ -111,6 +111,7 @@ def test_customers_of_a_provider(name, address):
         (b"o8.mta.dynamic.example.com", b"192.0.2.8"),
         (b"mx-240-8.example.com", b"54.240.8.31"),
         (b"lists7.example.com", b"192.0.2.7"),
+        (b"smtp-8-31.example.com", b"54.240.8.31"),
         (b"node-7-8.example.com", b"192.0.2.7"),
         (b"node2033.example.com", b"192.0.2.7"),
         (b"h061061.example", b"91.14.28.61"),

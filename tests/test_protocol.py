@@ -148,3 +148,5 @@ def test_the_limit_is_of_each_request():
     data = b"a=b\n\n" + b"a=b\n" * ATTRIBUTE_LIMIT + b"\n"
     pieces = iter([data * 2])
     assert len(list(read_requests(lambda: next(pieces, b""), bytes))) == 4
+    pieces = iter([data[:-1], b"\n"])
+    assert len(list(read_requests(lambda: next(pieces, b""), bytes))) == 2

@@ -107,6 +107,16 @@ def test_every_rule():
             assert found == in_dns(reference.privatesuffix(name) or ""), name
 
 
+def test_read_once(monkeypatch, tmp_path):
+    """The rules of a top-level domain are read when its first name comes, and no others."""
+    assert organizational_domain(b"mail.example.co.uk") == b"example.co.uk"
+    assert all(rule.startswith(b"uk ") for rule in public_suffix._rules[b"uk"][:-1])
+    monkeypatch.setattr(public_suffix, "PATH", str(tmp_path / "none"))
+    assert organizational_domain(b"mail.example.org.uk") == b"example.org.uk"
+    with pytest.raises(FileNotFoundError):
+        organizational_domain(b"mail.example.co.nz")
+
+
 def test_a_list_that_is_kept_open(monkeypatch, tmp_path):
     """Rules that are read later come from the list as it was opened, wherever its file is now."""
     monkeypatch.setattr(public_suffix, "_rules", {})
