@@ -1,7 +1,7 @@
 # Each target first installs what it lacks: system packages (as root or with sudo), and .venv,
 # of the Python that PYTHON=... names.
 
-.PHONY: demo test lint coverage mutants bench torture docs suffixes deb release test-packages clean
+.PHONY: demo test lint coverage mutants bench torture docs suffixes deb release test-package test-packages clean
 
 demo:
 	@.ci/setup demo
@@ -62,7 +62,12 @@ release:
 	@.ci/setup deb
 	packaging/release
 
-# The package's life in fresh root file systems of Debian 12 and 13, made by debootstrap; as root.
+# The package's life on this machine, below a layer that takes all changes; as root.
+test-package: deb
+	$(if $(filter 0,$(shell id -u)),,sudo) tests/packages/run here
+
+# The same in fresh root file systems of Debian 12 and 13 and Ubuntu 24.04, made by debootstrap, and
+# under a systemd; as root.
 test-packages: deb
 	@.ci/setup packages
 	$(if $(filter 0,$(shell id -u)),,sudo) tests/packages/run
