@@ -29,11 +29,13 @@ _WORDS = {
     "wide": "left out: of networks wider than ipv4_prefix or ipv6_prefix makes them",
     "masked": "left out: of senders whose numbers it does not keep, and we tell apart",
     "domains": "senders' domains that have passed: known from their own servers",
+    "listed": "left out: whitelisted; list them in a file for whitelist",
+    "traps": "left out: spam traps, and hosts that have hit one",
     "optin": "left out: opted in; list them in a file for greylist_recipients",
     "optout": "left out: opted out; list them in a file for whitelist_recipients",
     "unknown": "left out: not understood",
 }
-_NAMED = ("wide", "masked", "optin", "optout", "unknown")
+_NAMED = ("wide", "masked", "listed", "optin", "optout", "unknown")
 _MOST_NAMED = 5
 """How many entries of a kind that is left out are named."""
 
@@ -53,10 +55,11 @@ _MOST_NAMED = 5
 def command(
     settings: Settings, /, path: str | None, dry_run: bool, options: str | None, as_json: bool
 ) -> None:
-    """Take over the database of postgrey, sqlgrey, greylist.pl or milter-greylist at PATH.
+    """Take over the database of postgrey, sqlgrey, greylist.pl or another service at PATH.
 
-    PATH is the file or its directory, or a text of it: db_dump's of postgrey's, or
-    mysqldump's, pg_dump's or SQLite's .dump of sqlgrey's tables. Whose it is, is found out.
+    PATH is the file or its directory, or a text of it: db_dump's of postgrey's;
+    mysqldump's, pg_dump's or SQLite's .dump of sqlgrey's or iRedAPD's tables; what OpenBSD's
+    spamdb prints. Whose it is, is found out.
     It is only read, and no file is made beside it. Stop the other service first, or its last
     changes may be missing. Clients become networks as the settings have it, and what both
     databases know is merged as by load. What cannot be taken over is counted and named. Exit

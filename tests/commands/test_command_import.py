@@ -56,6 +56,8 @@ def test_postgrey_is_taken_over(host, tmp_path):
         "wide": 0,
         "masked": 0,
         "domains": 0,
+        "listed": 0,
+        "traps": 0,
         "optin": 0,
         "optout": 0,
         "unknown": 0,

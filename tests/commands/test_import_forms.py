@@ -560,6 +560,91 @@ def state(directory):
     return found
 
 
+GREY = f"{NOW + 1500}|{NOW + 14_000}"
+SPAMDB = f"""\
+WHITE|192.0.2.1|||{NOW - 90_000}|{NOW - 88_000}|{NOW - 600 + 36 * 86400}|3|7
+WHITE|2001:db8::1|||{NOW - 90_000}|{NOW - 88_000}|{NOW + 86_400}|2|0
+GREY|198.51.100.9|mail.example.com|<a@example.com>|<b@example.org>|{NOW - 90}|{GREY}|2|0
+GREY|198.51.100.9|<>|<c@example.org>|{NOW - 80}|{GREY}|1|0
+TRAPPED|203.0.113.66|{NOW + 86_400}
+SPAMTRAP|trap@example.org
+GREY|198.51.100.9|what
+"""
+
+
+def test_spamdb_is_taken_over(host, tmp_path):
+    """A white host has passed as often as spamd saw it; what is grey waits; traps are counted."""
+    path = tmp_path / "spamdb.txt"
+    path.write_text(SPAMDB)
+    os.utime(path, (NOW, NOW))
+    result = imported(host, path)
+    assert result["service"] == "spamd"
+    kinds = ("triplets", "clients", "traps", "unknown")
+    assert [result[kind] for kind in kinds] == [2, 2, 2, 1]
+    stored = host.all()
+    assert stored[b"198.51.100.0/a@example.com/b@example.org"] == b"%d/0/1" % (NOW - 90)
+    assert stored[b"198.51.100.0//c@example.org"] == b"%d/0/0" % (NOW - 80)
+    trusted = Triplet.unpack(stored[b"/client/192.0.2.0"])
+    assert (trusted.count, trusted.last_seen) == (8, NOW - 600)
+    assert Triplet.unpack(stored[b"/client/2001:db8::"]).count == 1
+
+
+IREDAPD_COLUMNS = (
+    "id, sender, recipient, client_address, sender_domain, rcpt_domain, init_time, block_expired, "
+    "record_expired, blocked_count, passed"
+)
+IREDAPD_ROWS = (
+    (1, "a@example.com", "b@example.org", "192.0.2.7", "example.com", "example.org",
+     FIRST, FIRST + 900, LAST + 30 * 86400, 1, 1),
+    (2, "", "b@example.org", "2001:db8::7", "", "example.org",
+     LAST, LAST + 900, LAST + 86400, 3, 0),
+    (3, "c@example.com", "b@example.org", "192.0.2.7", "example.com", "example.org",
+     FIRST - 90_000, FIRST - 89_000, FIRST, 1, 0),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("form", ["mysqldump", "pg_dump"])
+def test_iredapd_is_taken_over(host, tmp_path, form):
+    """A row of its table is a triplet; one that has passed makes the sender known."""
+    path = tmp_path / "iredapd.sql"
+    if form == "mysqldump":
+        rows = ",".join("(" + ",".join(repr(value) for value in row) + ")" for row in IREDAPD_ROWS)
+        columns = ",\n".join(f"  `{name}` varchar(255)" for name in IREDAPD_COLUMNS.split(", "))
+        text = f"CREATE TABLE `greylisting_tracking` (\n{columns},\n  PRIMARY KEY (`id`)\n);\n"
+        text += f"INSERT INTO `greylisting_tracking` VALUES {rows};\n"
+        text += "INSERT INTO `greylisting_whitelists` (`id`,`sender`) VALUES (1,'192.0.2.99');\n"
+        text = "-- MySQL dump 10.13\n" + text
+    else:
+        rows = "\n".join("\t".join(str(value) for value in row) for row in IREDAPD_ROWS)
+        text = f"-- PostgreSQL database dump\nCOPY public.greylisting_tracking ({IREDAPD_COLUMNS}) "
+        text += f"FROM stdin;\n{rows}\n\\.\nCOPY public.greylisting_whitelists (id, sender) "
+        text += "FROM stdin;\n1\t192.0.2.99\n\\.\n"
+    path.write_text(text)
+    result = imported(host, path)
+    assert result["service"] == "iRedAPD"
+    kinds = ("triplets", "senders", "expired", "listed", "unknown")
+    assert [result[kind] for kind in kinds] == [2, 1, 1, 1, 0]
+    stored = host.all()
+    passed = Triplet.unpack(stored[b"192.0.2.0/a@example.com/b@example.org"])
+    assert passed.has_passed(300)
+    assert (passed.ctime, passed.last_seen) == (FIRST, LAST)
+    assert stored[b"2001:db8:://b@example.org"] == b"%d/0/0" % LAST
+
+
+OTHER_DUMPS = {
+    b"PGDMP\1\16": "pg_restore -f - ",
+    b'<?xml version="1.0"?>\n<mysqldump xmlns:xsi="x">\n<database name="sqlgrey">': "without --xml",
+}
+
+
+@pytest.mark.parametrize("head", OTHER_DUMPS)
+def test_a_dump_in_another_form(host, tmp_path, head):
+    """It is said what the file is, and how to make one that can be read."""
+    path = tmp_path / "dump"
+    path.write_bytes(head)
+    assert OTHER_DUMPS[head] in host.run("import", path, code=1).output
+
+
 def torn_postgrey(directory):
     """Leave what a postgrey does that is killed while it writes: a log, and half a page."""
     with peers.postgrey(directory) as stream:

@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 PASSED = 2
 """The count of a triplet that has passed, when is not known: with 1, its times would be a delay."""
 
-READABLE = "postgrey's, sqlgrey's, greylist.pl's and milter-greylist's databases"
+READABLE = (
+    "postgrey's, sqlgrey's, greylist.pl's and milter-greylist's databases, iRedAPD's as SQL, and "
+    "what spamdb prints"
+)
 """The kinds of files that can be imported, for messages."""
 
 LEARN = "start with mode = learn for a few days instead"

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 from greylist.commands.importers import (
     db_dump,
     greylist_pl,
+    iredapd,
     milter_greylist,
     postgrey,
+    spamdb,
     sql_dump,
     sqlgrey,
 )
@@ -28,6 +30,9 @@ if TYPE_CHECKING:
     from greylist.settings import Settings
 
 _HEAD = 8192
+_LOOKED_AT = 100
+"""Entries by which a database's program is told."""
+
 _SQLITE = b"SQLite format 3\0"
 _PACKED = {
     b"\x1f\x8b": "gzip -dc",
@@ -40,6 +45,8 @@ _HASHES = (
     f"can be taken over; {LEARN}"
 )
 _OTHERS = {
+    rb"\APGDMP": "a dump in PostgreSQL's own format; print it as SQL: pg_restore -f - {path}",
+    rb"\A\s*<\?xml\b[^>]*>\s*<mysqldump\b": "a dump in XML; dump the tables anew without --xml",
     rb"\A# greylist dump": "a dump of greylist's own; take it in with: greylist load {path}",
     rb"\A(?:REDIS|VALKEY|\*2\r\n\$6\r\nSELECT)": f"a file of Redis or Valkey; {_HASHES}",
     rb"\brg[bm][a-z0-9]{20}\b": f"a list of Redis' keys; {_HASHES}",
@@ -62,11 +69,11 @@ def read(path: str, settings: Settings, now: int) -> tuple[str, Iterator[Row]]:
     Raises:
         ForeignError: of none that can be read; the text says what it is, and the way out.
     """
-    service, rows = _opened(path, settings)
+    service, rows = _opened(path, settings, now)
     return service, credited(rows, settings, now)
 
 
-def _opened(path: str, settings: Settings) -> tuple[str, Iterator[Row]]:
+def _opened(path: str, settings: Settings, now: int) -> tuple[str, Iterator[Row]]:
     try:
         if os.path.isdir(path):
             path = _file_in(path)
@@ -78,7 +85,7 @@ def _opened(path: str, settings: Settings) -> tuple[str, Iterator[Row]]:
             return _berkeley(path, settings, changed)
         if kind:
             raise ForeignError(f"{path}: a {kind}, which {_elsewhere()}")
-        return _text(path, head, settings, changed)
+        return _text(path, head, settings, changed, now)
     except PermissionError as error:
         raise ForeignError(f"{error.filename}: {error.strerror}; run this as root") from error
     except OSError as error:
@@ -151,14 +158,19 @@ def _stored(
     The original ends keys and values with no NUL; programs in C may.
     """
     stripped = ((key.rstrip(b"\0"), value.rstrip(b"\0")) for key, value in entries)
-    first = list(islice(stripped, 100))
+    first = list(islice(stripped, _LOOKED_AT))
     if any(key.startswith(_OURS) for key, _ in first):
         raise _own(path)
     entries = chain(first, stripped)
     if any(postgrey.is_value(value) for _, value in first):
         return "postgrey", (postgrey.translate(*entry, settings) for entry in entries)
     rows = (greylist_pl.translate(*entry, settings, changed) for entry in entries)
-    return "greylist.pl", rows
+    begun = list(islice(rows, _LOOKED_AT))
+    if begun and all(row.kind == "unknown" for row in begun):
+        raise ForeignError(
+            f"{path}: a BTree of another program; import reads {READABLE}; else {LEARN}"
+        )
+    return "greylist.pl", chain(begun, rows)
 
 
 def _own(path: str) -> ForeignError:
@@ -168,16 +180,22 @@ def _own(path: str) -> ForeignError:
     )
 
 
-def _text(path: str, head: bytes, settings: Settings, changed: int) -> tuple[str, Iterator[Row]]:
+def _text(
+    path: str, head: bytes, settings: Settings, changed: int, now: int
+) -> tuple[str, Iterator[Row]]:
     """Return what is in a text, or say what it is."""
     if db_dump.is_dump(head):
         return _stored(path, db_dump.entries(path, _lines(path)), settings, changed)
     if milter_greylist.is_database(head):
         rows = milter_greylist.rows(_lines(path), settings, changed)
         return "milter-greylist", rows
+    if spamdb.is_list(head):
+        return "spamd", spamdb.rows(_lines(path), settings, changed)
     if sql_dump.is_dump(head):
         with open(path, "rb") as file:
             data = file.read()
+        if iredapd.is_dump(data):
+            return "iRedAPD", iredapd.rows(sql_dump.records(path, data, {}), settings, now)
         records = sql_dump.records(path, data, sqlgrey.COLUMNS)
         return "sqlgrey", sqlgrey.rows(path, records, settings, sql_dump.is_utc(data))
     raise ForeignError(f"{path}{_what(path, head)}")

@@ -21,6 +21,10 @@ _MAGIC = {0x053162: "BTree", 0x061561: "hash table", 0x042253: "queue", 0x074582
 _OLDEST = 8
 _DUMP = "on the host that wrote it, run db_dump -p (package db-util), and import its output"
 
+_SAVE = (
+    "what can be saved is saved by db_dump -R -p (package db-util), whose output can be imported"
+)
+
 
 def kind(head: bytes) -> str:
     """Return the kind of Berkeley DB file that begins like this; empty if it is none.
@@ -73,7 +77,8 @@ def entries(directory: str, names: list[str]) -> Iterator[tuple[bytes, bytes]]:
             database.open(name if environment else path, flags=db.DB_RDONLY)
             yield from _walk(database, os.path.getsize(path))
     except db.DBError as error:
-        raise Damaged(f"libdb cannot read it ({error.args[-1]}); {_DUMP}") from error
+        words = str(error.args[-1]).replace(f"{directory}/", "")
+        raise Damaged(f"it is damaged ({words}); {_SAVE}") from error
     finally:
         for handle in (*databases, *([environment] if environment else [])):
             handle.close()
@@ -86,10 +91,7 @@ def _check(path: str) -> None:
             drop_partial_page(path)
         check_pages(path)
     except Damaged as damage:
-        raise Damaged(
-            f"it is damaged ({damage}); what can be saved is saved by db_dump -R -p (package "
-            "db-util), whose output can be imported"
-        ) from damage
+        raise Damaged(f"it is damaged ({damage}); {_SAVE}") from damage
 
 
 def _recovered(directory: str) -> Any:
