@@ -53,16 +53,22 @@ sys.exit(process.wait())
 """Holds the sockets as systemd does; a line with a signal's number has the server restarted."""
 
 
+def command_of(postfix, *keeper):
+    """Return the command by which root starts a server, or a keeper that starts it."""
+    command = [] if os.geteuid() == 0 else ["sudo", "-n"]
+    command += ["env", f"GREYLIST_CONFIG={postfix.directory}/greylist.cf"]
+    command += [f"LD_LIBRARY_PATH={postfix.directory}/python/lib", *keeper]
+    return list(map(str, [*command, postfix.bin / "greylist", "--log", log_of(postfix), "serve"]))
+
+
 @contextmanager
 def served(postfix, port):
     """Run a server, started by root, at a unix socket and a port; yield what restarts it."""
-    sudo = [] if os.geteuid() == 0 else ["sudo", "-n"]
-    command = ["env", f"GREYLIST_CONFIG={postfix.directory}/greylist.cf"]
-    command += [f"LD_LIBRARY_PATH={postfix.directory}/python/lib"]
-    command += [postfix.bin / "python", "-c", KEEPER, postfix.directory / "queue/private/served"]
-    command += [port, postfix.bin / "greylist", "--log", log_of(postfix), "serve"]
+    path = postfix.directory / "queue/private/served"
     keeper = subprocess.Popen(
-        [*sudo, *map(str, command)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        command_of(postfix, postfix.bin / "python", "-c", KEEPER, path, port),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
     )
 
     def restart(number: int) -> None:
@@ -116,6 +122,51 @@ def test_a_session_with_thirty_recipients(running):
 def test_restarts_under_traffic(running):
     """A server that ends, or is killed, and started again, costs a retry and no mail."""
     postfix, restart = running
+    codes = codes_while(postfix, restart)
+    assert set(codes) == {450}, (codes, postfix.warnings())
+
+
+def test_restarts_with_a_socket_of_its_own():
+    """The same where the socket goes with the server: it is refused, or absent, for a moment."""
+    main = {
+        "smtpd_recipient_restrictions": "reject_unauth_destination, "
+        "check_policy_service unix:private/served",
+        # However long a start takes on this machine.
+        "smtpd_policy_service_try_limit": "60",
+    }
+    with Postfix(main) as postfix:
+        path = postfix.directory / "queue/private/served"
+        command = [*command_of(postfix), "--listen", f"unix:{path}"]
+
+        def start() -> subprocess.Popen:
+            return subprocess.Popen(command, stdin=subprocess.DEVNULL)
+
+        def restart(number: int) -> None:
+            nonlocal process
+            as_root("kill", f"-{number}", started(process))
+            assert process.wait(30) in {0, -number, 128 + number}
+            process = start()
+
+        process = start()
+        try:
+            codes = codes_while(postfix, restart)
+        finally:
+            as_root("kill", "-15", started(process))
+            assert process.wait(30) == 0
+        assert set(codes) == {450}, (codes, postfix.warnings())
+        assert [one for one in postfix.warnings() if "problem talking to" in one]
+
+
+def started(process) -> str:
+    """Return the server's process: the one that was started, or that of sudo's child."""
+    if os.geteuid() == 0:
+        return str(process.pid)
+    command = ["ps", "--ppid", str(process.pid), "-o", "pid="]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def codes_while(postfix, restart) -> Counter[int]:
+    """Return Postfix's answers to new senders, while the server is restarted four times."""
     done = threading.Event()
     codes: Counter[int] = Counter()
 
@@ -137,5 +188,5 @@ def test_restarts_under_traffic(running):
             done.set()
         for one in clients:
             one.result()
-    assert set(codes) == {450}, (codes, postfix.warnings())
     assert codes[450] > 20
+    return codes
