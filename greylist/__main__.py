@@ -35,17 +35,18 @@ def main() -> None:
 def _part_streams() -> bool:
     """Separate standard error from the replies; return whether it was the policy socket.
 
-    spawn(8) makes the policy socket standard output and standard error, and a line there would be a
-    broken reply. What a person, cron or a supervisor sends to one pipe or file stays together, but
-    for a filter's. Of 0 to 2, a closed one is opened: otherwise the next file opened would take its
-    place, perhaps the database.
+    spawn(8) makes the policy socket all three of the standard streams, and a line there would be a
+    broken reply. What a person, cron, a supervisor or the journal takes by one pipe, file or socket
+    stays together, but for a filter's; its input is another. Of 0 to 2, a closed one is opened:
+    otherwise the next file opened would take its place, perhaps the database.
     """
     null = os.open("/dev/null", os.O_RDWR)
     while null <= 2:
         null = os.dup(null)
     spawned = False
     if not os.isatty(2) and os.path.sameopenfile(1, 2):
-        spawned = os.fstat(2).st_mode & 0o170000 == 0o140000  # a socket
+        is_socket = os.fstat(2).st_mode & 0o170000 == 0o140000
+        spawned = is_socket and os.path.sameopenfile(0, 1)
         if spawned or len(sys.argv) == 1:
             os.dup2(null, 2)
     os.close(null)

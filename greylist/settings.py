@@ -169,7 +169,7 @@ def _is_endpoint(text: str) -> bool:
     if host.startswith("[") != (":" in host) or host.startswith("[") != host.endswith("]"):
         return False
     address = parse_address(host.strip("[]").encode())
-    return address is not None and port.isascii() and port.isdigit() and int(port) < 65536
+    return address is not None and port.isascii() and port.isdigit() and 0 < int(port) < 65536
 
 
 def _metrics(text: str) -> str:

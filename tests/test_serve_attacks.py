@@ -10,13 +10,15 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from conftest import DEFERRED, PASSED, SCRIPT, request
 from readable import as_root, can_be_root
-from server import Server, replies
+from server import Server, replies, rss
 from test_serve import free_port, several
 
 from tests.waiting import readable
@@ -64,6 +66,40 @@ def test_one_who_asks_for_hundreds_at_once(place):
     with Server(place) as server:
         assert server.ask(several(0, 700) + request(sender="u0@example.com"), 701) == DEFERRED * 701
     assert len(place.entries()) == 700
+
+
+def test_a_request_that_does_not_end(place):
+    """Of a request that goes on and on, a bounded part is kept."""
+    with Server(place) as server:
+        before = rss(server.process.pid)
+        connections = [server.connect() for _ in range(100)]
+        line = b"%d=" + b"x" * 1000 + b"\n"
+        for number, connection in enumerate(connections):
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                connection.sendall(b"".join(line % one for one in range(number, number + 900)))
+        assert server.ask(request()) == DEFERRED
+        assert rss(server.process.pid) - before < 40 << 20
+        for connection in connections:
+            assert is_hung_up_on(connection)
+            connection.close()
+        server.end()
+        assert server.said.count(b"request of more than 131072 bytes") == 100
+
+
+def test_connections_of_all_workers(place):
+    """max_connections is the number of all workers' connections."""
+    with Server(place, "--workers", "2", "--max-connections", "4") as server:
+        others = [server.connect() for _ in range(20)]
+        for number, other in enumerate(others):
+            other.sendall(several(number, 1))
+        end = time.monotonic() + 10
+        answered = set()
+        while len(answered) < 4 and time.monotonic() < end:
+            answered |= set(readable(*set(others) - answered, seconds=0.1))
+        assert not readable(*set(others) - answered, seconds=1)
+        assert len(answered) == 4
+        for other in others:
+            other.close()
 
 
 def test_a_client_that_is_half_closed(place):
@@ -201,11 +237,13 @@ def test_who_does_not_end_what_he_began(place):
     """Who asks nothing, or a byte at a time, or takes no reply, is hung up on; the idle stay."""
     hurried(place, REQUEST_TIME=2)
     gone = (BrokenPipeError, ConnectionResetError)
-    with Server(place) as server, server.connect() as deaf:
-        deaf.settimeout(0.3)
-        with contextlib.suppress(TimeoutError, *gone):
-            while True:
-                deaf.sendall(several(0, 500))
+    with Server(place) as server, server.connect(timeout=60) as deaf:
+
+        def ask_and_never_read():
+            with pytest.raises(gone):
+                deaf.sendall(several(0, 30_000))
+
+        asking = ThreadPoolExecutor(1).submit(ask_and_never_read)
         silent, slow, idle, late = (server.connect() for _ in range(4))
         with silent, slow, idle, late:
             idle.sendall(several(1, 1))
@@ -215,7 +253,8 @@ def test_who_does_not_end_what_he_began(place):
                 for byte in request()[:60]:
                     slow.sendall(bytes([byte]))
                     time.sleep(0.1)
-            assert all(is_hung_up_on(one) for one in (silent, slow, deaf, late))
+            asking.result()
+            assert all(is_hung_up_on(one) for one in (silent, slow, late))
             idle.sendall(several(3, 1))
             assert replies(idle, 1) == DEFERRED
         server.end()
@@ -348,13 +387,13 @@ def test_a_socket_of_systemd_that_does_not_listen(place):
     assert b"descriptor 3 does not listen; mend it: have ListenStream= and Accept=no" in said
 
 
-def refused(place, address):
+def refused(place, address, *arguments, status=1):
     """Return what a server says that cannot listen there."""
-    command = [SCRIPT, "serve", "--listen", address]
+    command = [SCRIPT, "serve", "--listen", address, *arguments]
     result = subprocess.run(
         command, env=place.environment, capture_output=True, timeout=30, check=False
     )
-    assert result.returncode == 1
+    assert result.returncode == status
     return result.stderr.decode()
 
 
@@ -368,9 +407,36 @@ def test_what_may_stand_at_the_path_of_a_socket(place):
     assert path.is_symlink()
     path.unlink()
     path.mkdir()
-    assert "is not a socket; mend it: mv" in refused(place, f"unix:{path}")
+    assert "is a directory: name a socket in it" in refused(place, f"unix:{path}")
+    assert "is a directory: name a socket in it" in refused(place, f"unix:{path}/")
     assert "path too long" in refused(place, f"unix:{place.directory}/{'x' * 200}")
     assert "No such file" in refused(place, f"unix:{place.directory}/not/there")
+
+
+def test_the_longest_path(place):
+    """A path of 107 bytes, the most that there can be, is listened on."""
+    directory = place.directory
+    with tempfile.TemporaryDirectory(dir="/tmp") as short:
+        place.directory = Path(short) / ("x" * (107 - len(short) - len("//socket")))
+        place.directory.mkdir()
+        assert len(f"{place.directory}/socket") == 107
+        with Server(place) as server:
+            assert server.ask(request()) == DEFERRED
+    place.directory = directory
+
+
+def test_ports_that_cannot_be(place):
+    """No port is left for a worker's figures, or one is taken, or the port is none: it is said."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        address = f"inet:127.0.0.1:{port}"
+        assert f"{address}: in use" in refused(place, address)
+        listen = f"unix:{place.directory}/socket"
+        figures = ("--metrics", f"127.0.0.1:{port}")
+        assert "Address already in use" in refused(place, listen, *figures)
+    figures = ("--workers", "2", "--metrics", "127.0.0.1:65535")
+    assert "no port is left for each worker" in refused(place, listen, *figures)
+    assert "'inet:127.0.0.1:0' is no address" in refused(place, "inet:127.0.0.1:0", status=2)
 
 
 def test_servers_that_start_together(place):

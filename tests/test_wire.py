@@ -127,3 +127,16 @@ def test_both_streams_in_one_place(place, tmp_path, to):
     assert b"there is no database" in together("list")
     place.data.chmod(0o777)
     assert together() == b""
+
+
+def test_both_streams_in_the_journal(place):
+    """The journal takes output and errors by one socket, but input comes from elsewhere."""
+    listen = f"unix:{place.directory}/nowhere/socket"
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        done = subprocess.run(
+            [SCRIPT, "--log", "stderr", "serve", "--listen", listen], env=place.environment,
+            stdin=subprocess.DEVNULL, stdout=theirs, stderr=theirs, check=False,
+        )  # fmt: skip
+        assert done.returncode == 1
+        assert b"No such file or directory" in ours.recv(4096)

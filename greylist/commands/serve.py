@@ -107,6 +107,8 @@ def _prepare(settings: Settings, number: int) -> Callable[[Server], Awaitable[No
 
     try:
         listener = metrics.bind(settings.metrics, number)
+    except OverflowError as error:
+        raise ListenError(f"metrics {settings.metrics}: no port is left for each worker") from error
     except OSError as error:
         raise ListenError(f"metrics {settings.metrics}: {error.strerror or error}") from error
     return lambda server: metrics.start(server, listener)

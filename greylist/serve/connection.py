@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 READ = 65536
 """Bytes that are read at once; a connection that sends more takes several turns."""
 
+REQUEST_LIMIT = 131072
+"""Bytes of a request that is not whole yet; one of Postfix has about a thousand, and the longest
+line alone LINE_LIMIT."""
+
 REQUEST_TIME = 30.0
 """Seconds for a first request, for the rest of one that has begun, and for taking a reply. Postfix
 connects when it has something to ask, and sends and reads without a pause."""
@@ -36,7 +40,8 @@ class Connection:
     """
 
     __slots__ = (
-        "_parser", "_poll", "_served", "_socket", "_unsent", "descriptor", "ended", "since",
+        "_parser", "_pending", "_poll", "_served", "_socket", "_unsent",
+        "descriptor", "ended", "since",
     )  # fmt: skip
 
     def __init__(
@@ -57,6 +62,7 @@ class Connection:
         self._socket = client
         self._poll = poll
         self._parser = Parser(garbage)
+        self._pending = 0
         self._unsent = b""
         self._served = False
         self.descriptor = client.fileno()
@@ -86,6 +92,10 @@ class Connection:
             asked.append(error)
         if asked or not began:
             self.since = now
+            self._pending = 0
+        self._pending += len(data)
+        if self._pending > REQUEST_LIMIT:
+            asked.append(RequestError(f"request of more than {REQUEST_LIMIT} bytes"))
         return asked
 
     def send(self, replies: bytes) -> None:

@@ -157,7 +157,10 @@ def _clear(path: str) -> None:
         ListenError: what is there is alive, or no socket.
     """
     try:
-        if not stat.S_ISSOCK(os.lstat(path).st_mode):
+        mode = os.lstat(path).st_mode
+        if stat.S_ISDIR(mode):
+            raise ListenError(f"unix:{path} is a directory: name a socket in it")
+        if not stat.S_ISSOCK(mode):
             raise ListenError(f"unix:{path} is not a socket; mend it: mv {path} {path}.old")
     except FileNotFoundError:
         return

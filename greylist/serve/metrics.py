@@ -56,35 +56,26 @@ class Metrics:
 
     def __init__(self, server: Server) -> None:
         self._server = server
-        registry = CollectorRegistry()
-        self._registry = registry
-        self._decisions = Counter(
-            "greylist_decisions", "Decisions.", ["verdict", "reason"], registry=registry
-        )
-        self._delays = Histogram(
-            "greylist_passed_after_seconds",
+        self._registry = registry = CollectorRegistry()
+
+        def counter(name: str, help: str, *labels: str) -> Counter:
+            return Counter(f"greylist_{name}", help, labels, registry=registry)
+
+        def histogram(name: str, help: str, bounds: tuple[float, ...]) -> Histogram:
+            return Histogram(f"greylist_{name}", help, buckets=bounds, registry=registry)
+
+        self._decisions = counter("decisions", "Decisions.", "verdict", "reason")
+        self._errors = counter("store_errors", "Requests that the database failed.")
+        self._broken = counter("broken_requests", "Requests that were none.")
+        self._delays = histogram(
+            "passed_after_seconds",
             "Seconds between the first attempt and the one that passed.",
-            buckets=DELAYS,
-            registry=registry,
+            DELAYS,
         )
-        self._durations = Histogram(
-            "greylist_transaction_seconds",
-            "Seconds that a batch of requests took.",
-            buckets=DURATIONS,
-            registry=registry,
+        self._durations = histogram(
+            "transaction_seconds", "Seconds that a batch of requests took.", DURATIONS
         )
-        self._batches = Histogram(
-            "greylist_transaction_requests",
-            "Requests in a batch.",
-            buckets=BATCHES,
-            registry=registry,
-        )
-        self._errors = Counter(
-            "greylist_store_errors", "Requests that the database failed.", registry=registry
-        )
-        self._broken = Counter(
-            "greylist_broken_requests", "Requests that were none.", registry=registry
-        )
+        self._batches = histogram("transaction_requests", "Requests in a batch.", BATCHES)
         connections = Gauge("greylist_connections", "Open connections.", registry=registry)
         connections.set_function(lambda: len(server.connections))
         self._figures = ""

@@ -66,7 +66,7 @@ class Server:
         self._listeners = {listener.fileno(): listener for listener in listeners}
         self._poll = select.epoll()
         self._accepting = False
-        self._most = room(responder.settings.max_connections, responder.log.warning)
+        self._most = room(self._wanted, responder.log.warning)
         self._loop = asyncio.get_running_loop()
         self._ended = asyncio.Event()
         self._empty = asyncio.Event()
@@ -141,9 +141,14 @@ class Server:
             self.connections[connection.descriptor] = connection
             self._accept(not self._is_full())
 
+    @property
+    def _wanted(self) -> int:
+        """How many connections this process may have, of those of all workers."""
+        settings = self.responder.settings
+        return -(-settings.max_connections // settings.workers)
+
     def _is_full(self) -> bool:
-        most = min(self.responder.settings.max_connections, self._most)
-        return len(self.connections) >= most
+        return len(self.connections) >= min(self._wanted, self._most)
 
     def _hang_up(self, connection: Connection) -> None:
         """Answer no further request, and close the connection when its replies are taken."""
@@ -163,6 +168,7 @@ class Server:
 
     def _sweep(self) -> None:
         """Hang up on whoever does not end what he began; without room, on those idle for long."""
+        self._loop.call_later(SWEEP_EVERY, self._sweep)
         self._turn()  # whatever has come by now is in time
         now = self._loop.time()
         late = 0
@@ -179,7 +185,6 @@ class Server:
                 f"hung up on {late} connections, on which for {REQUEST_TIME:g} s no request was "
                 "completed or no reply taken"
             )
-        self._loop.call_later(SWEEP_EVERY, self._sweep)
 
     # Requests
 
