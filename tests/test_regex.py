@@ -9,7 +9,7 @@ import pytest
 
 from greylist.whitelist import regex
 from greylist.whitelist.matcher import Patterns
-from greylist.whitelist.regex import Expressions
+from greylist.whitelist.regex import Expressions, escape
 
 
 @pytest.fixture
@@ -64,6 +64,21 @@ def test_tens_of_thousands_of_lines():
     assert line is not None
     assert line.number == 40_000
     assert patterns.match(b"12.159.249.1/sender@example.com/recipient@example.org") is None
+
+
+def test_lines_that_match_all(small):
+    """They are found in each of several sets."""
+    lines = [b"(x|y)%d\\.example\\.(net|org)$" % number for number in range(300)]
+    several = compiled([b".", *lines, b"(a|)"])
+    assert len(several._sets) > 1
+    assert several.matching_all((b"a", b"b")) == [0, 301]
+
+
+def test_escape(monkeypatch):
+    """A text stands for itself in an expression, with RE2 and without."""
+    assert escape(b"a.b\0") == b"a\\.b\\x00"
+    monkeypatch.setattr(regex, "re2", None)
+    assert escape(b"a.b") == b"a\\.b"
 
 
 WITHOUT = """

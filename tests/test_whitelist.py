@@ -23,6 +23,7 @@ KEY = b"192.0.2.1/sender@example.com/recipient@example.org"
         rb"^192\.0\.2\.1/.*@example\.org$",
         rb"^(?!10\.)",  # look-ahead: beyond RE2
         rb"(example)\.com.*\1\.org",  # back-reference: beyond RE2
+        rb"(Example)\.com.*\1\.org",
         b"example\\.com/  ",
         b"example\\.com/\r",
     ],

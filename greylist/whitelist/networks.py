@@ -120,7 +120,7 @@ def _whole(base: bytes) -> tuple[bytes, bytes]:
     octets = base.split(b".")
     if all(map(bytes.isdigit, octets)):
         return b".".join(octets + [b"0"] * (4 - len(octets))), b"%d" % (8 * len(octets))
-    return base, b"128" if b":" in base else b"32"
+    return base, b"128"
 
 
 class Networks:
