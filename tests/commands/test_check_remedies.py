@@ -205,6 +205,27 @@ def test_no_false_alarm(sound, name):  # noqa: F811
     assert wrong(sound) == []
 
 
+@pytest.mark.parametrize(
+    "argv",
+    [
+        "argv=/usr/bin/nice -n 5 {} --config {}",
+        "argv=/usr/bin/env LANG=C {} --config {}",
+        "argv=/bin/sh -c {{ exec {} --config {} }}",
+    ],
+)
+def test_a_program_that_starts_the_filter(sound, argv):  # noqa: F811
+    """Whatever calls greylist, its options are followed, and changed if they are words."""
+    rewrite(sound, argv=argv.format(sound.program, sound.config))
+    assert wrong(sound) == []
+    rewrite(sound, argv=argv.format(sound.program, sound.config).replace("--", "--log stderr --"))
+    [found] = wrong(sound)
+    if "/bin/sh" in argv:
+        assert found["remedy"] == "Change its arguments in master.cf by hand: greylist/unix."
+    else:
+        mend(sound, [found])
+        assert wrong(sound) == []
+
+
 def test_nobody_listens(sound):  # noqa: F811
     """A stopped Postfix, a missing socket and another service's are told apart."""
     sound.spawner.close()
@@ -422,7 +443,9 @@ def test_a_program_that_is_not_there(sound, monkeypatch):  # noqa: F811
     mend(sound, found)
     assert wrong(sound) == []
     rewrite(sound, argv="argv=/bin/cat")
-    mend(sound, [f for f in wrong(sound) if "no service spawns" in f["text"]])
+    [found] = wrong(sound)
+    assert "no service spawns" in found["text"]
+    mend(sound, [found])
     assert wrong(sound) == []
 
 

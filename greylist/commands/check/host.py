@@ -43,6 +43,8 @@ class Host:
             theirs, _, there = address.partition(":")
             if theirs == {"local": "unix"}.get(kind, kind) and there.endswith(place):
                 return True
+        if not self.filters and endpoint == self.endpoint:
+            return True
         return place.rpartition("/")[2] == "greylist" and not self.is_in_master(endpoint)
 
     def is_in_master(self, endpoint: str) -> bool:

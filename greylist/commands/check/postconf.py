@@ -93,8 +93,19 @@ class Service(NamedTuple):
     @property
     def is_greylist(self) -> bool:
         """Whether it spawns a greylist."""
-        names = map(os.path.basename, self.argv)
-        return self.command == "spawn" and "greylist" in names
+        return self.command == "spawn" and "greylist" in map(os.path.basename, self.words)
+
+    @property
+    def words(self) -> list[str]:
+        """What is run in the end: the words of ``sh -c "exec greylist ..."`` one by one."""
+        if self.is_plain:
+            return list(self.argv)
+        return [part for word in self.argv for part in word.split()]
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the program's name is an argument of its own."""
+        return "greylist" in map(os.path.basename, self.argv)
 
     @property
     def overrides(self) -> tuple[str, ...]:
@@ -244,6 +255,8 @@ class Postfix:
 
         It makes the changes that were asked for before, too: one must not undo another.
         """
+        if not service.is_plain:
+            return f"Change its arguments in master.cf by hand: {service.title}."
         words = self._changed[service.title] = edit(
             self._changed.get(service.title, list(service.arguments))
         )

@@ -76,7 +76,7 @@ def called(service: Service, exported: str) -> Invocation:
         service: whose argv may begin with env(1) or an interpreter.
         exported: main.cf's ``export_environment``.
     """
-    words = list(service.argv)
+    words = service.words
     start = _program(words)
     group = click.get_current_context().find_root().command
     try:
