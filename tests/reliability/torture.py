@@ -44,9 +44,15 @@ ROWS = [
     Row("small-logs", "the same, logs of 64 KiB", "storm --kills {size} --small-logs", 3000),
     Row("filters", "8 real filters, killed every 50 ms", "storm --kills {size} --filters", 3000),
     Row("server", "a server of 8 clients, killed under load", "serve_storm --kills {size}", 1000),
-    Row("calls", "a kill at each call that writes, in each scenario", "targeted --every {every}"),
+    Row("calls", "a kill at each call on files, in nine scenarios", "targeted --every {every}"),
     Row("errors", "ENOSPC, EIO, EMFILE at each of them", "targeted --errors --every {every}"),
-    Row("corruption", "a file damaged at random", "corruption --cases {size}", 1000),
+    Row(
+        "corruption",
+        "database, log, region or lock file truncated, emptied, replaced, a page zeroed, at random "
+        "or swapped, bytes flipped",
+        "corruption --cases {size}",
+        1000,
+    ),
     Row("power", "a power cut", "power --states {size}", 5000),
     Row("fuzz", "fuzzed requests to real filters", "endless --fuzz {size}", 10**7),
     Row("memory", "one filter, which may not grow", "endless --memory {size}", 10**7),
