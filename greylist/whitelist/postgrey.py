@@ -140,7 +140,7 @@ def _recipient(text: bytes) -> bytes:
         raise ValueError("matches everybody")
     if parse_address(text) or not text.strip(b"0123456789./"):
         raise ValueError("an address of a machine: whitelist_clients is for these")
-    user, at, domain = text.rpartition(b"@") if b"@" in text else (b"", b"", text)
+    user, at, domain = text.rpartition(b"@")
     if len(text.split()) != 1 or text.startswith(b"/"):
         raise ValueError("not a user or a domain")
     if len(user) > 2 and user[:1] == user[-1:] == b'"':
