@@ -38,6 +38,7 @@ def test_required(pattern, words):
         b"/a|b/", b"/(a)/", b"/a?/", b"/a*/", b"/a{2}/", b"/[ab]/", b"(?i)/a/", rb"/\w/",
         b"/a/*", b"/a/.*?", b"/a/.**", rb"/a/\.*", rb"/a/\\.", rb"/a/\$", b"/a/^", b"$/a/", b"/a/(",
         rb"/a/\[^/]*", rb"/a/\\d+", rb"/a/\Q.\E", b"/\xe9/a/", b"/a\0b",
+        b"^/a/\t$",
     ],
 )  # fmt: skip
 def test_none_required(pattern):

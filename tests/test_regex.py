@@ -74,6 +74,13 @@ def test_lines_that_match_all(small):
     assert several.matching_all((b"a", b"b")) == [0, 301]
 
 
+def test_silence(capfd):
+    """RE2 says nothing about a line that it does not take: standard error may be the wire."""
+    with pytest.raises(ValueError, match="unterminated"):
+        Expressions().add(b"(", 7)
+    assert capfd.readouterr().err == ""
+
+
 def test_escape(monkeypatch):
     """A text stands for itself in an expression, with RE2 and without."""
     assert escape(b"a.b\0") == b"a\\.b\\x00"

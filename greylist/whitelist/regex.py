@@ -34,7 +34,7 @@ _CLASSES = {
 """What RE2 and POSIX have within brackets, in the words of ``re``, which has none."""
 
 
-def _options(*, utf8: bool = False) -> Any:
+def _options(*, utf8: bool) -> Any:
     options = re2.RE2.Options()
     encodings = options.Encoding
     options.encoding = encodings.UTF8 if utf8 else encodings.LATIN1  # bytes, of whatever encoding
