@@ -263,7 +263,8 @@ def _entry(label: str, key: bytes, value: bytes | None) -> tuple[str, str]:
     kind = b"triplet"
     if key.startswith(b"/"):
         kind, _, key = key[1:].partition(b"/")
-    return label + output.text(kind), f"{output.text(key)}: {_value(value)}"
+    name = key.hex() if kind == b"pool" else output.text(key)  # which is a digest
+    return label + output.text(kind), f"{name}: {_value(value)}"
 
 
 def _described(request: Request) -> str:
@@ -271,7 +272,8 @@ def _described(request: Request) -> str:
         return output.text(request.get(name, b""))
 
     name = get(b"client_name") or "?"
-    return f"{name}[{get(b'client_address')}] from=<{get(b'sender')}> to=<{get(b'recipient')}>"
+    text = f"{name}[{get(b'client_address')}] from=<{get(b'sender')}> to=<{get(b'recipient')}>"
+    return f"{text} login={get(b'sasl_username')}" if get(b"sasl_username") else text
 
 
 def _not_whitelisted(explanation: Explanation, settings: Settings) -> str:

@@ -90,7 +90,12 @@ def _name(settings: Settings) -> str:
 def show(mail: Mail, number: int, outcomes: dict[str, Outcome], top: int) -> None:
     """Print outcomes side by side."""
     first, last = (output.local_time(mail.attempts[place].time) for place in (0, -1))
-    click.echo(f"{first} to {last}: {len(mail.attempts)} attempts, {number} deliveries")
+    attempts, deliveries = (
+        len(mail.attempts),
+        "1 delivery" if number == 1 else f"{number} deliveries",
+    )
+    words = f"{attempts} attempt{'' if attempts == 1 else 's'}, {deliveries}"
+    click.echo(f"{first} to {last}: {words}")
     if mail.left_out:
         click.echo(f"left out: {mail.left_out}")
     click.echo()

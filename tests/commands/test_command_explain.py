@@ -100,6 +100,15 @@ def test_the_whitelist_line_that_matched_is_named(host):
     assert result["looked_up"] == {}
 
 
+def test_a_login_and_a_pool_are_shown(host):
+    """Who has logged in is named, and the digest of a pool's key is printable."""
+    host.put({})
+    line = LINE.format(port="").rstrip() + " sasl_method=PLAIN sasl_username=ann sasl_sender=x\n"
+    shown = host.run("explain", input=line).stdout
+    assert re.search(r"^request .* login=ann$", shown, re.MULTILINE)
+    assert re.search(r"^pool +[0-9a-f]{16,}: not there$", shown, re.MULTILINE)
+
+
 SQLGREY = {
     "grey: new: 192.0.2(192.0.2.1), a@example.com -> b@example.org": b"a@example.com",
     "grey: early reconnect: 192.0.2(192.0.2.1), a@example.com -> b@example.org": b"a@example.com",
