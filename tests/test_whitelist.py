@@ -111,6 +111,7 @@ def watched(tmp_path, at_once):
 def test_missing_file(watched):
     """A missing file whitelists nobody, and is no error."""
     assert watched.match() is None
+    assert watched.whitelist.match(b"xxxx") is None
     assert watched.said == []
 
 
@@ -146,6 +147,7 @@ def test_a_list_that_was_never_readable(watched):
     """Until it can be read, nobody is on it; that is what is said."""
     watched.path.mkdir()
     assert watched.match() is None
+    assert watched.whitelist.match(b"xxxx") is None
     [said] = watched.said
     assert said.endswith("not a regular file; nobody is on it until it can be")
 

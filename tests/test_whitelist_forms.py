@@ -98,7 +98,8 @@ def test_recipients_as_neighbours_write_them(line, address, other):
     [
         b"/a@example[.]com/", b"//", b"/[^/]+/b@", b"sender=^$", b"sender=@example[.]com$",
         b"client_name=^mx[0-9]", b"client_name=192-0-2", b"client_name=example", b"prvs=",
-        b"client_name=^mx.{1,2}[.]example", b"recipient=^J\xc3\xb6rg@",
+        b"client_address=192.0.2.3-192.0.2.9", b"client_name=^mx.{1,2}[.]example",
+        b"recipient=^J\xc3\xb6rg@",
         b"ccert_subject=CN=My Name", b"joe=example[.]com@", b"recipient=^(sales|info)@",
     ],
 )  # fmt: skip
@@ -163,6 +164,8 @@ def test_classes_beside_look_around():
         (b".*", rule, "matches everybody"),
         (b"2001:db8::9/64", client_rule,
          "bits beyond the prefix: this is all of 2001:db8::/64; write that"),
+        (b"client_address=192.0.2.1,198.51.100.9/24", rule,
+         "bits beyond the prefix: this is all of 198.51.100.0/24; write that"),
         (b"client_foo=7", rule,
          "client_foo is no attribute of Postfix's (up to 3.12), so this is an expression"),
         (b"recipient=[@.]j\xf6$", rule, "a domain without a dot; a user is written j\\xf6@"),

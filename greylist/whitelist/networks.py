@@ -53,7 +53,7 @@ def doubt(text: bytes) -> str:
         base = item.strip().partition(b"/")[0]
         address = parse_address(base)
         is_octet = base.isdigit()
-        if b"-" not in item and (is_octet or (address and address[0] != number << shift)):
+        if is_octet or (address and address[0] != number << shift):
             why = "one octet alone" if is_octet else "bits beyond the prefix"
             return f"{why}: this is all of {_text(number, bits, shift)}; write that"
     return ""
