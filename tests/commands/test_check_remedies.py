@@ -7,7 +7,10 @@ import os
 import subprocess
 
 import pytest
+from click.testing import CliRunner
 from settled import write
+
+from greylist.cli import cli
 
 from .mailhost import NOW
 from .postfix_files import GOOD, Spawner, postfix, user
@@ -410,6 +413,30 @@ def test_the_file_that_the_filter_reads(sound):  # noqa: F811
     assert "/etc/postfix/greylist.cf (its default)" in found[0]["text"]
     mend(sound, [f | {"remedy": f["remedy"].partition("\n")[2]} for f in found])
     assert wrong(sound) == []
+
+
+def test_a_file_that_the_environment_names(sound, monkeypatch):  # noqa: F811
+    """It is the one to be looked at, but not that of a filter that has none in master.cf."""
+    default, other = sound.path / "default.cf", sound.path / "other.cf"
+    write(default, sound.config.read_text() + "mode = learn\n")
+    write(other, sound.config.read_text() + "mode = off\n")
+    monkeypatch.setattr("greylist.settings.DEFAULT_PATH", str(default))
+    monkeypatch.setenv("GREYLIST_CONFIG", str(other))
+
+    def modes():
+        result = CliRunner().invoke(cli, ["check", "--postfix", str(sound.path / "postfix")])
+        return [mode for mode in ("mode = off", "mode = learn") if mode in result.stdout]
+
+    assert modes() == ["mode = off"]
+    monkeypatch.delenv("GREYLIST_CONFIG")
+    rewrite(sound, argv=f"argv={sound.program}")
+    assert modes() == ["mode = learn"]
+    # One filter reads what the environment names: each is looked at with its own.
+    monkeypatch.setenv("GREYLIST_CONFIG", str(other))
+    with (sound.path / "postfix" / "master.cf").open("a") as file:
+        file.write(f"second unix - n n - 0 spawn user={USER} argv={sound.program}")
+        file.write(f" --config {other}\n")
+    assert modes() == ["mode = off", "mode = learn"]
 
 
 def test_changes_of_one_service_do_not_undo_each_other(sound):  # noqa: F811

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from contextlib import nullcontext
 from itertools import chain
@@ -58,6 +59,7 @@ def command(obj: Invocation, /, postfix: str | None, as_json: bool) -> None:
 
 def examine(asked: Invocation, directory: str | None) -> Findings:
     """Yield all findings, each once: several filters may share a file."""
+    asked = asked._replace(config=asked.config or os.environ.get("GREYLIST_CONFIG", ""))
     postfix = find(directory)
     found = _filters(postfix)
     settings = found[0].settings if found else Settings()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 from greylist import settings as settings_module
@@ -30,15 +29,14 @@ _MODES = {
 
 def read(given: Invocation, settings: Settings, acting: AbstractContextManager[None]) -> Findings:
     """Read the settings' file, line by line; one that is wrong keeps its default."""
-    named = given.config or os.environ.get("GREYLIST_CONFIG")
-    name = named or settings_module.DEFAULT_PATH
+    name = given.config or settings_module.DEFAULT_PATH
     settings.file = File(name)
     lines: list[tuple[int, str, str]] = []
     try:
         with acting:
             settings.read(lambda *line: lines.append(line))
     except FileNotFoundError:
-        if named:
+        if given.config:
             yield Finding("error", "settings", f"{name} does not exist", f"touch {quoted(name)}")
         else:
             yield Finding("ok", "settings", f"no {name}: the defaults hold")

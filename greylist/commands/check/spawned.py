@@ -101,7 +101,7 @@ def compare(found: list[Filter], asked: Invocation, postfix: Postfix) -> Finding
         asked: how this command was called.
         postfix: whose they are.
     """
-    ours = asked.config or os.environ.get("GREYLIST_CONFIG") or settings_module.DEFAULT_PATH
+    ours = asked.config or settings_module.DEFAULT_PATH
     others = [one for one in found if not _same(one.path, ours)]
     for one in others:
         yield _elsewhere(one, ours, postfix, alone=len(others) == len(found))
