@@ -18,6 +18,7 @@ from readable import NOBODY
 from greylist.store import StoreError
 from greylist.store.berkeley.environment import home
 from greylist.store.berkeley.permissions import check, lock_path
+from greylist.store.berkeley.purge import RECORD
 from greylist.store.berkeley.store import load_all
 from greylist.system import is_system
 from tests.reliability.corruption import mark_dirty
@@ -236,6 +237,12 @@ def test_ours_without_environment_and_damaged(house):
     Path(house.path).write_bytes(b"rubbish" * 1000)
     assert ask_until_answered(house, request(1), 1)[0] == DEFER
     assert len(house.copies()) == 1
+
+
+def test_backup_without_triplets(house):
+    """A backup of ours in which the purging has left nothing is ours."""
+    plain(house.path, {RECORD: b"192.0.2.1/a@example.com/b@example.org"})
+    assert ask_until_answered(house, request(1), 1)[0] == DEFER
 
 
 @pytest.mark.parametrize("how", ["in place", "new file", "new host"])

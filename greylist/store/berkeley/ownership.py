@@ -16,6 +16,7 @@ import re
 from greylist.store import StoreError
 from greylist.store.berkeley.environment import META, Damaged, home, unique_number
 from greylist.store.berkeley.pages import check_meta
+from greylist.store.berkeley.purge import RECORD
 from greylist.store.berkeley.record import SIZE, Record
 from greylist.store.berkeley.salvage import page_entries
 
@@ -100,12 +101,14 @@ def _objection_to_btree(path: str, adopt: bool) -> StoreError | None:
 
 
 def _has_our_entries(path: str) -> bool:
-    """Return whether a BTree has a triplet among its first entries, or no entries at all."""
+    """Return whether a BTree has a triplet or our record among its first entries, or none."""
     data, status = _read(path, _SAMPLE)
     size = check_meta(data[:META], status.st_size)
     pages = (data[start : start + size] for start in range(size, len(data), size))
-    entries = [b"%s\n%s" % entry for page in pages for entry in page_entries(page)]
-    return not entries or any(map(_ENTRY.fullmatch, entries))
+    entries = [entry for page in pages for entry in page_entries(page)]
+    if not entries or any(key == RECORD for key, _ in entries):
+        return True
+    return any(_ENTRY.fullmatch(b"%s\n%s" % entry) for entry in entries)
 
 
 def _is_environment(directory: str) -> bool:
