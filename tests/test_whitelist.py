@@ -49,6 +49,13 @@ def test_comment_only_in_column_one():
     assert Patterns(b"a#b").match(b"1/a#b/c") == b"a#b"
 
 
+def test_a_line_about_an_attribute_that_is_not_there():
+    """Where nothing is known but the subject, a line that names an attribute matches nothing."""
+    patterns = Patterns(b"sender=^sender@\nclient_address=192.0.2.1\n")
+    assert patterns.match(KEY) is None
+    assert patterns.match(KEY, {}) is None
+
+
 def test_bad_lines_are_named_and_left_out():
     """A line that is no expression is reported with its number; the others stay."""
     patterns = Patterns(b"# one\n(sender\n*\n^192\\.\nrecipient)\n\\Q\n")
