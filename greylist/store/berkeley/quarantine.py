@@ -27,6 +27,9 @@ ATTEMPTS = 3
 _MOVING = b"moving"
 _ONLY_LOG = b"done: this is a log alone\n"
 
+_BEGUN = ".quarantine"
+"""After the name of a database: the directory of a copy before it has its note."""
+
 _NOTE = "salvage"
 """The file in a copy that says how far its salvage has come: attempts, or ``done`` and what."""
 
@@ -43,7 +46,7 @@ def quarantine(path: str, log: Log, only_log: bool = False) -> str:
     aside = f"{path}.{now}"
     environment = os.path.join(aside, os.path.basename(home(path)))
     try:
-        _make(aside, _ONLY_LOG if only_log else _MOVING)
+        _make(path, aside, _ONLY_LOG if only_log else _MOVING)
         sync(os.path.dirname(path))
         if only_log:
             os.mkdir(environment, 0o700)
@@ -57,14 +60,19 @@ def quarantine(path: str, log: Log, only_log: bool = False) -> str:
     return aside
 
 
-def _make(aside: str, note: bytes) -> None:
-    """Make the directory of a copy, with its note: without one, nobody would ever delete it."""
-    os.mkdir(aside, 0o700)
+def _make(path: str, aside: str, note: bytes) -> None:
+    """Make the directory of a copy, with its note from the first: without, nobody would delete it.
+
+    A death before that leaves a directory that the next one uses.
+    """
+    new = path + _BEGUN
+    os.makedirs(new, 0o700, exist_ok=True)
     try:
-        _write_note(aside, note)
+        _write_note(new, note)
     except OSError:
-        _delete(aside)
+        _delete(new)
         raise
+    os.rename(new, aside)
 
 
 def resume(path: str) -> None:
