@@ -73,8 +73,8 @@ def tear(host):
 
 
 STATES = {
-    "sound": (lambda _: None, "ok", ": 1 entries in"),
-    "half a page": (tear, "ok", ": 1 entries in"),
+    "sound": (lambda _: None, "ok", ": 1 entry in"),
+    "half a page": (tear, "ok", ": 1 entry in"),
     "left by a dead filter": (die_inside, "warning", "was left in mid-update by process"),
     "of another boot": (
         lambda host: change_record(host, boot=b"other"),
@@ -90,7 +90,7 @@ STATES = {
     "without its shared memory": (
         lambda host: [os.unlink(f) for f in host.database.parent.glob("*.env/__db.*")],
         "ok",
-        ": 1 entries in",
+        ": 1 entry in",
     ),
     "never used": (lambda host: shutil.rmtree(home(str(host.database))), "ok", "has been put here"),
 }

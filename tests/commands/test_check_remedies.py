@@ -401,7 +401,7 @@ def test_each_filter_is_looked_at(sound):  # noqa: F811
     ):
         assert sum(words in text for text in found) == 1, (words, found)
     shown = sound.run("check", "--postfix", sound.path / "postfix", code=1).stdout
-    assert f"{sound.database}: 1 entries" in shown
+    assert f"{sound.database}: 1 entry" in shown
     assert f"greylist --config {other} ..." in shown
 
 

@@ -339,8 +339,8 @@ def test_broken_and_future_entries_are_counted(sound):
     """A value that does not parse, and a first attempt in the future, are warnings."""
     sound.put({b"a/b/c": b"what", b"a/b/d": b"%d/0/0" % (NOW + 9999)})
     found = findings(sound, 0)
-    assert "1 values are not ctime/atime/count, first a/b/c" in found[0]
-    assert "1 first attempts lie in the future" in found[1]
+    assert "1 value is not ctime/atime/count, first a/b/c" in found[0]
+    assert "1 first attempt lies in the future" in found[1]
 
 
 def test_databases_set_aside_are_named(sound):

@@ -46,8 +46,15 @@ class Census:
         """Yield what is wrong with some."""
         broken = self._broken
         if broken:
-            text = f"{len(broken)} values are not ctime/atime/count, first {output.text(broken[0])}"
-            yield Finding("warning", "database", text, "They count as new at their next attempt.")
+            many = "1 value is" if len(broken) == 1 else f"{len(broken)} values are"
+            text = f"{many} not ctime/atime/count, first {output.text(broken[0])}"
+            remedy = "Nothing to do: what has no such value counts as new at its next attempt."
+            yield Finding("warning", "database", text, remedy)
         if self._future:
-            text = f"{self._future} first attempts lie in the future: the clock went back"
+            many = (
+                "1 first attempt lies"
+                if self._future == 1
+                else f"{self._future} first attempts lie"
+            )
+            text = f"{many} in the future: the clock went back"
             yield Finding("warning", "database", text, "Check the clock (chronyc tracking).")

@@ -148,7 +148,8 @@ class Inspection:
         """Yield what reading so many entries has shown."""
         path = self._path
         size = self._size(os.stat(path).st_size)
-        yield ("ok", "database", f"{path}: {number} entries in {size}, {_version(path)}", "")
+        noun = "entry" if number == 1 else "entries"
+        yield ("ok", "database", f"{path}: {number} {noun} in {size}, {_version(path)}", "")
 
 
 def _why_not_ready(record: Record | None, path: str) -> str:

@@ -117,7 +117,7 @@ class Inspection:
 
     def after(self, number: int) -> Iterator[Fact]:
         """Yield what reading so many entries has shown."""
-        text = f"{self._name}: {number} entries"
+        text = f"{self._name}: {number} entr{'y' if number == 1 else 'ies'}"
         keys = sum(one.keys for one in self._found)
         if keys >= _ENOUGH:
             empty = sum(one.number("used_memory_startup") for one in self._found)
