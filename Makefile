@@ -28,7 +28,7 @@ coverage:
 	.venv/bin/python -m coverage report
 	.venv/bin/python -m coverage report -m --include="$$(printf 'greylist/%s.py,' $(PURE))" --fail-under=100
 
-# Takes an hour or two; MUTANTS takes names, such as "greylist.expiry*". "mutmut results" lists those
+# Takes one to two hours; MUTANTS takes names, such as "greylist.expiry*". "mutmut results" lists those
 # that no test noticed, "mutmut show NAME" one of them.
 mutants:
 	@.ci/setup mutants
