@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import resource
 import shutil
@@ -21,6 +22,7 @@ from readable import as_root, can_be_root
 from server import Server, replies, rss
 from test_serve import free_port, several
 
+from greylist.store.berkeley.record import SIZE, Record
 from tests.waiting import readable
 
 
@@ -137,6 +139,40 @@ def test_the_database_is_replaced(place):
         assert server.ask(request()) == DEFERRED
         place.age(400)
         assert server.ask(request()) == PASSED
+
+
+def leave_in_mid_update(place):
+    """Have the record say what a process leaves that is killed while it writes."""
+    with open(f"{place.database}.lock", "r+b", buffering=0) as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        record = Record.unpack(lock.read(SIZE))
+        record.dirty, record.pid = True, 1
+        os.pwrite(lock.fileno(), record.pack(), 0)
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_recoveries_use_up_descriptors(place, workers):
+    """A process that has no descriptor left for one more recovery ends, to be started again."""
+    with Server(place, "--workers", workers, preexec_fn=limited(100)) as server:
+        assert server.ask(request()) == DEFERRED
+        hung_up = 0
+        for number in range(45):
+            leave_in_mid_update(place)
+            with contextlib.suppress(OSError):  # between two processes nobody listens
+                hung_up += server.ask(several(number, 1)) != DEFERRED
+            if server.process.poll() is not None:
+                break
+        if workers == "1":
+            assert server.process.wait(10) == 3
+            assert hung_up <= 1
+        else:
+            time.sleep(1.5)
+            assert server.ask(several(99, 1)) == DEFERRED
+            assert server.end() == 0
+            assert b"starting another" in server.said
+        assert b"fatal: %s: Too many open files" % bytes(place.database) in server.said
+    with Server(place) as server:
+        assert server.ask(request()) == DEFERRED
 
 
 HOLD = """

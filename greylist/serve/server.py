@@ -19,7 +19,7 @@ from greylist.protocol import RequestError, reply
 from greylist.serve.connection import REQUEST_TIME, Connection
 from greylist.serve.descriptors import room
 from greylist.serve.listen import notify
-from greylist.store import StoreError
+from greylist.store import StoreError, StoreSpent
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -69,6 +69,7 @@ class Server:
         self._most = room(self._wanted, responder.log.warning)
         self._loop = asyncio.get_running_loop()
         self._ended = asyncio.Event()
+        self._failure: StoreSpent | None = None
         self._empty = asyncio.Event()
 
     async def run(self, parent: int | None = None) -> None:
@@ -76,6 +77,9 @@ class Server:
 
         Args:
             parent: a descriptor that can be read when the process that started this one has gone.
+
+        Raises:
+            StoreSpent: another process has to serve from now on.
         """
         self._loop.set_exception_handler(self._log_exception)
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -101,6 +105,8 @@ class Server:
                 await asyncio.wait_for(self._empty.wait(), LAST_WORDS)
         self._loop.remove_reader(self._poll.fileno())
         self._poll.close()
+        if self._failure:
+            raise self._failure
 
     def _log_exception(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """Log what asyncio would write to standard error, which may not be there."""
@@ -212,6 +218,9 @@ class Server:
             except Exception as error:  # noqa: BLE001 - none of them may wait for ever
                 known = isinstance(error, StoreError)
                 self.responder.log.fatal(str(error) if known else place_of(error))
+                if isinstance(error, StoreSpent):
+                    self._failure = error
+                    self._ended.set()
                 # All of them: each batch could wait for the lock as long as this one.
                 for connection, _ in batch[start:]:
                     self._hang_up(connection)
@@ -280,6 +289,9 @@ def serve(
         listeners: the sockets, listening and not blocking.
         prepare: is called in the loop before the first connection is accepted.
         parent: a descriptor that can be read when the process that started this one has gone.
+
+    Raises:
+        StoreSpent: another process has to serve from now on.
     """
 
     async def run() -> None:

@@ -163,5 +163,9 @@ class StoreGone(StoreError):
     """The store has to be opened anew: as it is open now, it cannot be used any more."""
 
 
+class StoreSpent(StoreGone):
+    """The process that has the store open cannot use it any more; another one can."""
+
+
 class StoreAway(StoreError):
     """A shared store cannot be reached just now: mail is not held up for that."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 
-from greylist.store import StoreError, StoreGone
+from greylist.store import StoreError, StoreGone, StoreSpent
 from greylist.store.berkeley.due import due_path
 from greylist.store.berkeley.environment import (
     CHECKPOINT_KBYTES,
@@ -473,7 +473,7 @@ class BerkeleyStore:
         try:
             spare.extend(os.dup(self._record) for _ in range(SPARE_DESCRIPTORS))
         except OSError as error:
-            raise StoreError(f"{self._path}: {error.strerror}") from error
+            raise StoreSpent(f"{self._path}: {error.strerror}") from error
         finally:
             for descriptor in spare:
                 os.close(descriptor)
@@ -493,7 +493,7 @@ class BerkeleyStore:
         self._environment = self._entries = None
         self._generations += 1
         if self._generations > GENERATIONS:
-            raise StoreGone(f"{self._path}: recovered {GENERATIONS} times under one filter")
+            raise StoreSpent(f"{self._path}: recovered {GENERATIONS} times under one process")
 
     def quarantine(self, reason: str, files: bytes) -> None:
         """Set the database aside, unless it is another one than that with this identity.
