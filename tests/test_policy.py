@@ -183,6 +183,8 @@ def test_what_needs_no_entry(changes, arguments, reason):
     assert (decision and decision.reason) == reason
     if decision:
         assert (decision.action, decision.verdict) == (b"dunno", "pass")
+        lacks = reason in ("no recipient", "no client_address")
+        assert (decision.age, decision.once, decision.warning != "") == (0, lacks, lacks)
 
 
 def test_subject():

@@ -41,6 +41,9 @@ def test_text_of_the_original():
     assert Triplet(1700000000, 1700000300, 2).pack() == b"1700000000/1700000300/2"
     assert key(b"192.0.2.1", b"A@B", b"C@d") == b"192.0.2.1/a@b/c@d"
     assert key(b"192.0.2.1", b"", b"c@d") == b"192.0.2.1//c@d"
+    assert key(b"192.0.2.1", b"a%b@x", b"c%2f/@d") == b"192.0.2.1/a%b@x/c%2f/@d"
+    assert key(b"192.0.2.1", b"a/b%@x", b"c@d") == b"192.0.2.1/a%2fb%25@x/c@d"
+    assert key(b"192.0.2.1", b"a%2F@x", b"c@d") == b"192.0.2.1/a%252f@x/c@d"
 
 
 @pytest.mark.parametrize(

@@ -53,7 +53,13 @@ def test_a_line_about_an_attribute_that_is_not_there():
     """Where nothing is known but the subject, a line that names an attribute matches nothing."""
     patterns = Patterns(b"sender=^sender@\nclient_address=192.0.2.1\n")
     assert patterns.match(KEY) is None
-    assert patterns.match(KEY, {}) is None
+    assert patterns.match(KEY, {b"helo_name": b"mx.example.com"}) is None
+
+
+def test_a_zero_far_into_a_list():
+    """Only where a list begins with zeros it is no text; elsewhere they are a line's."""
+    assert Patterns(b"^10\n" * 1024 + b"\0").errors == []
+    assert Patterns(b"^10\n" * 1023 + b"^1\n\0").errors != []
 
 
 def test_bad_lines_are_named_and_left_out():

@@ -248,6 +248,7 @@ def test_doubts(tmp_path, at_once, line, form, reason):
         (b"192.0.2.1,mx.example.com", client_rule,
          "names and addresses in one line: write a line for each"),
         (b"*", client_rule, "matches everybody"),
+        (b"client_address=192.0.2.1.", rule, "neither an address nor a network"),
         (b"client_address=192.0.2.1-x", rule, "not a range from an address to a higher one"),
         (b"client_address=x-192.0.2.1", rule, "not a range from an address to a higher one"),
         (b"client_name=*X.a*\\.example", rule,
