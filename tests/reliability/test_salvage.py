@@ -12,7 +12,7 @@ import pytest
 
 from greylist.store import StoreError
 from greylist.store.berkeley import checker, due, quarantine, record
-from greylist.store.berkeley.environment import home
+from greylist.store.berkeley.environment import CACHE_REGION, home
 from greylist.store.berkeley.transaction_log import additions, log_files
 from tests.berkeley import RULES
 from tests.reliability.corruption import mark_dirty, settle
@@ -85,6 +85,20 @@ def test_log_of_a_damaged_first_page_is_salvaged(house):
     assert ask_until_answered(house, request(10**6), 1)[0]
     settle(house)
     assert {key(number) for number in range(300)} <= set(house.entries())
+
+
+def test_cache_of_an_older_time_is_salvaged(house):
+    """What the log has is newer, even of a second attempt within the second of the first."""
+    now = int(time.time()) - 1000
+    put(house, range(10), b"%d/0/0" % now)
+    region = Path(home(house.path)) / CACHE_REGION
+    before = region.read_bytes()
+    put(house, range(10), b"%d/%d/01" % (now, now))
+    copy = quarantine.quarantine(house.path, QuietLog())
+    (Path(copy) / region.relative_to(house.data)).write_bytes(before)
+    checker.salvage(house.path, copy, QuietLog(), RULES)
+    entries = house.entries()
+    assert [entries[key(number)] for number in range(10)] == [b"%d/%d/01" % (now, now)] * 10
 
 
 def test_page_before_a_split_is_salvaged(house):
