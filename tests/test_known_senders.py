@@ -604,7 +604,7 @@ def test_the_hint_has_all_that_is_read(what):
         assert set(asked_for) <= set(hint(what, found))
         assert asked_for
         asked_for.clear()
-        decide(what, entries, found, NOW + at, again=True)
+        decide(what, Watched(), found, NOW + at, again=True)
         assert set(asked_for) <= set(hint(what, found))
     assert pool_key(b"google.com", b"a@example.com", b"b@example.org") in set(hint(FIRST, found))
 

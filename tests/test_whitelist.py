@@ -47,6 +47,7 @@ def test_comment_only_in_column_one():
     """A number sign that is not in column 1 is part of the expression."""
     assert Patterns(b" #192").match(KEY) is None
     assert Patterns(b"a#b").match(b"1/a#b/c") == b"a#b"
+    assert Patterns(b"#b").match(b"1/a#b/c") is None
 
 
 def test_a_line_about_an_attribute_that_is_not_there():

@@ -99,6 +99,7 @@ def test_recipients_as_neighbours_write_them(line, address, other):
         b"/a@example[.]com/", b"//", b"/[^/]+/b@", b"sender=^$", b"sender=@example[.]com$",
         b"client_name=^mx[0-9]", b"client_name=192-0-2", b"client_name=example", b"prvs=",
         b"client_address=192.0.2.3-192.0.2.9", b"client_name=^mx.{1,2}[.]example",
+        b"sasl_username=^a\tb",
         b"client_name=^mx.{1,2}$", b"recipient=(?x)^b@ example", b"sender=^X=a@",
         b"recipient=^J\xc3\xb6rg@",
         b"ccert_subject=CN=My Name", b"joe=example[.]com@", b"recipient=^(sales|info)@",
@@ -122,8 +123,9 @@ def test_other_forms_in_nogreylist():
     assert match(b"192.0.2.0/24", client_address=b"192.0.2.9")
     assert match(b"2001:db8::/32", client_address=b"2001:db8::9")
     assert match(b"Client_Name=^mx", client_name=b"mx.example.com")
-    line = b"client_name=\\.example\\.com$ # the office"
-    assert match(line, client_name=b"a.example.com")
+    for comment in b" # the office", b"\t# the office", b" \t #":
+        line = b"client_name=\\.example\\.com$" + comment
+        assert match(line, client_name=b"a.example.com")
     assert match(b"tls_sni=^mx", tls_sni=b"mx.example.org")
 
 
@@ -186,6 +188,15 @@ def test_classes_beside_look_around():
         (b"/mx1[.]example[.]com/", rule,
          ("between slashes stands a whole sender, which has an @; an expression stands here "
           "without them")),
+        (b"/MX1[.]example/", rule,
+         ("between slashes stands a whole sender, which has an @; an expression stands here "
+          "without them")),
+        (b"new_attribute=a=7", rule,
+         "new_attribute is no attribute of Postfix's (up to 3.12), so this is an expression"),
+        (b"helo_name\tmx1", rule, "never matches: write helo_name="),
+        (b"example.com\t# a friend", rule,
+         ("never matches: no address has a blank in it; a comment needs a line of its own, with "
+          "# in column 1")),
         (b"client_name=/mx/", rule, "never matches: the expression stands here without slashes"),
         (b"sender=<>", rule,
          "never matches: addresses come without < and >; the empty sender is sender=^$"),
@@ -248,6 +259,10 @@ def test_doubts(tmp_path, at_once, line, form, reason):
         (b"192.0.2.1,mx.example.com", client_rule,
          "names and addresses in one line: write a line for each"),
         (b"*", client_rule, "matches everybody"),
+        (b"client_name=", rule, "matches everybody"),
+        (b"client_name = mx", rule, "white space beside the equals sign"),
+        (b"/^j\xf6$/", rule,
+         "this is whitelist_clients' form: write client_name=^j\\xf6$ or recipient=^j\\xf6$"),
         (b"client_address=192.0.2.1.", rule, "neither an address nor a network"),
         (b"client_address=192.0.2.1-x", rule, "not a range from an address to a higher one"),
         (b"client_address=x-192.0.2.1", rule, "not a range from an address to a higher one"),
