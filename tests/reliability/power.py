@@ -113,6 +113,7 @@ class Cut:
             if passed and entry in entries and entries[entry].split(b"/")[1] == b"0"
         ]
         counts = Counter({"states": 1, "torn": self.torn, "set aside": bool(house.copies())})
+        counts["set aside whole"] = bool(house.copies()) and not self.torn
         counts["lost"], counts["older"] = len(lost), len(older)
         counts["entries"] = len(expected)
         if self.torn:
@@ -187,7 +188,10 @@ def summary(results: dict[tuple[str, bool], Counter[str]]) -> dict[str, int]:
         "states": total["states"] + total["failed"],
         "failed": total["failed"],
         "with torn sectors": total["torn"],
-        "sound databases set aside": sum(counts["set aside"] for counts in others.values()),
+        "set aside, by torn sectors": sum(
+            counts["set aside"] - counts["set aside whole"] for counts in others.values()
+        ),
+        "sound databases set aside": sum(counts["set aside whole"] for counts in others.values()),
         "entries looked for": total["entries"],
         "lost, by torn sectors": total["lost"],
         "older, by torn sectors": total["older"],
