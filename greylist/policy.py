@@ -359,7 +359,7 @@ class Attempt:
 
     def put(self, name: bytes, entry: Triplet) -> bytes:
         """Store an entry for as long as it counts; return its value."""
-        waits = entry.passed is False and self.settings.mode != "learn"
+        waits = entry.passed is False  # while learning all pass
         value = entry.pack()
         self.entries.put(
             name, value, self.settings.retry_window if waits else self.settings.max_age

@@ -101,7 +101,7 @@ def test_the_normal_form_is_known():
     two = to(b"else@example.org", request(sender=b"list-return-18-bob=x@lists.example"))
     assert verdicts([(0, one), (400, one), (500, two)])[2] == KNOWN
     assert verdicts([(0, one), (400, one), (500, two)], normalize_sender="no")[2] == "new"
-    upper = to(b"new@example.org", SERVER, sender=b"Ann@EXAMPLE.com")
+    upper = to(b"new@example.org", SERVER, sender=b"Bob@EXAMPLE.com")
     assert verdicts([(0, SERVER), (400, SERVER), (500, upper)], normalize_sender="no")[2] == KNOWN
 
 
