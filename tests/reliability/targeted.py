@@ -53,8 +53,8 @@ OLD = 200
 NEW = 10**6
 """The number of the request during which the fault happens."""
 
-OURS = {f"greylist.db{suffix}" for suffix in ("", ".due", ".env", ".lock", ".repair")}
-"""What may stand in the database's directory, besides copies."""
+OURS = {f"greylist.db{suffix}" for suffix in ("", ".due", ".env", ".lock", ".repair", ".probe")}
+"""What may stand in the database's directory, besides copies; a probe where none can be deleted."""
 
 COUNTS = "counts"
 """The file with the counts of calls."""
