@@ -8,9 +8,10 @@ import socket
 import tempfile
 import threading
 import time
+from itertools import count
 from pathlib import Path
 
-from conftest import request
+import conftest
 
 from greylist.log import Log
 from greylist.store.valkey.outage import Outage
@@ -22,6 +23,14 @@ FRIEND = "203.0.113.99"
 
 DUNNO = b"action=dunno\n\n"
 DEFERRED = b"action=defer_if_permit Service is temporarily unavailable\n\n"
+
+
+_messages = count()
+
+
+def request(**attributes: str | bytes) -> bytes:
+    """Return a request in a message of its own: it is no second question about one RCPT."""
+    return conftest.request(**{"instance": f"{next(_messages):x}.1", **attributes})
 
 
 class SharedHouse:

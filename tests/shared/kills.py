@@ -19,10 +19,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))  # as pytest has it
 
-from conftest import request
 from valkey_server import ValkeyServer
 
-from tests.shared.house import DEFERRED, DUNNO, SharedHouse
+from tests.shared.house import DEFERRED, DUNNO, SharedHouse, request
 
 PASSED = "passed@example.com"
 

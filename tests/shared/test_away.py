@@ -10,12 +10,11 @@ import stat
 import time
 
 import pytest
-from conftest import request
 from valkey_server import ValkeyServer
 
 from greylist.store.valkey.errors import Unavailable
 from greylist.store.valkey.outage import LOG_EVERY
-from tests.shared.house import DEFERRED, DUNNO, Proxy, SharedHouse, logged
+from tests.shared.house import DEFERRED, DUNNO, Proxy, SharedHouse, logged, request
 
 MOST = 1.5
 """The second that no request waits for, and half a one for a busy machine."""

@@ -8,7 +8,6 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import request
 from postfix_harness import Postfix
 from readable import NOBODY, as_root
 from server import Server
@@ -17,7 +16,7 @@ from valkey_server import ValkeyServer
 from greylist.log import Log
 from greylist.store.valkey.outage import Outage
 from tests.shared import dialogues, kills
-from tests.shared.house import DEFERRED, DUNNO, Proxy, SharedHouse
+from tests.shared.house import DEFERRED, DUNNO, Proxy, SharedHouse, request
 
 
 def test_kills():

@@ -11,14 +11,14 @@ from hashlib import sha256
 from pathlib import Path
 
 import pytest
-from conftest import SCRIPT, request
+from conftest import SCRIPT
 from postfix_harness import free_port
 from valkey_server import PROGRAM, ValkeyCluster, ValkeyServer
 
 from greylist.store.valkey.cluster import Node, slot_of
 from greylist.store.valkey.errors import Unavailable
 from greylist.store.valkey.inspection import RIGHTS
-from tests.shared.house import DEFERRED, DUNNO, SharedHouse, logged
+from tests.shared.house import DEFERRED, DUNNO, SharedHouse, logged, request
 
 DOCS = Path(__file__).parents[2] / "docs" / "several-mail-exchangers.md"
 
