@@ -145,7 +145,16 @@ def test_restarts_with_a_socket_of_its_own():
             nonlocal process
             as_root("kill", f"-{number}", started(process))
             assert process.wait(30) in {0, -number, 128 + number}
+            if number == 9:
+                # What is left of its socket refuses whoever asks before the next one listens.
+                met, end = refusals(), time.monotonic() + 30
+                while refusals() == met:
+                    assert time.monotonic() < end, postfix.warnings()
+                    time.sleep(0.02)
             process = start()
+
+        def refusals() -> int:
+            return sum("problem talking to" in one for one in postfix.warnings())
 
         process = start()
         try:
@@ -154,7 +163,6 @@ def test_restarts_with_a_socket_of_its_own():
             as_root("kill", "-15", started(process))
             assert process.wait(30) == 0
         assert set(codes) == {450}, (codes, postfix.warnings())
-        assert [one for one in postfix.warnings() if "problem talking to" in one]
 
 
 def started(process) -> str:
