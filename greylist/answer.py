@@ -168,10 +168,8 @@ class Responder:
         if self.settings.max_entries:
             self._count(store, time.monotonic())
         attempts = [self._attempt(request) for request in requests]
-        now = 0
 
         def decide(entries: Entries) -> list[Decision]:
-            nonlocal now
             # The clock is read under the lock: requests are in the order of their times.
             now = int(time.time())
             return [attempt.decide(entries, now, full=self._full) for attempt in attempts]
@@ -187,16 +185,16 @@ class Responder:
         except StoreAway:
             # Hanging up would cost Postfix a second and a new process for each mail.
             return [Decision(PASS, "pass", "database away") for _ in requests]
-        for request, decision in zip(requests, decisions, strict=True):
-            if decision.verdict == "greylist" and request.get(b"instance"):
-                self._remember(request, now)
+        for attempt, decision in zip(attempts, decisions, strict=True):
+            if decision.verdict == "greylist" and attempt.request.get(b"instance"):
+                self._remember(attempt)
         return decisions
 
-    def _remember(self, request: Request, now: int) -> None:
+    def _remember(self, attempt: Attempt) -> None:
         """Remember when an RCPT was deferred, of a message that Postfix has a name for."""
         if len(self._deferred) >= REMEMBERED:
             self._deferred.clear()
-        self._deferred.setdefault(_command(request), now)
+        self._deferred.setdefault(_command(attempt.request), attempt.now)
 
     def screen(self, request: Request) -> Decision | None:
         """Return the decision if it needs no stored entry, else None."""

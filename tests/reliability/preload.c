@@ -289,25 +289,18 @@ int rename(const char *from, const char *to)
     return failed;
 }
 
-int unlink(const char *path)
-{
-    if (fails(UNLINK))
-        return -1;
-    int failed = REAL(int, "unlink", const char *)(path);
-    if (!failed && below(path))
-        record('u', 0, 0, path, strlen(path), "", 0);
-    return failed;
-}
-
-int rmdir(const char *path)
-{
-    if (fails(UNLINK))
-        return -1;
-    int failed = REAL(int, "rmdir", const char *)(path);
-    if (!failed && below(path))
-        record('u', 0, 0, path, strlen(path), "", 0);
-    return failed;
-}
+#define REMOVAL(name)                                                        \
+    int name(const char *path)                                               \
+    {                                                                        \
+        if (fails(UNLINK))                                                   \
+            return -1;                                                       \
+        int failed = REAL(int, #name, const char *)(path);                   \
+        if (!failed && below(path))                                          \
+            record('u', 0, 0, path, strlen(path), "", 0);                    \
+        return failed;                                                       \
+    }
+REMOVAL(unlink)
+REMOVAL(rmdir)
 
 int mkdir(const char *path, mode_t mode)
 {
