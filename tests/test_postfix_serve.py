@@ -14,6 +14,8 @@ import pytest
 from postfix_harness import Postfix, free_port, unavailable
 from readable import as_root
 
+from tests.waiting import until
+
 pytestmark = [
     pytest.mark.postfix,
     pytest.mark.skipif(bool(unavailable()), reason=unavailable()),
@@ -147,10 +149,8 @@ def test_restarts_with_a_socket_of_its_own():
             assert process.wait(30) in {0, -number, 128 + number}
             if number == 9:
                 # What is left of its socket refuses whoever asks before the next one listens.
-                met, end = refusals(), time.monotonic() + 30
-                while refusals() == met:
-                    assert time.monotonic() < end, postfix.warnings()
-                    time.sleep(0.02)
+                met = refusals()
+                until(lambda: refusals() > met, show=postfix.warnings)
             process = start()
 
         def refusals() -> int:

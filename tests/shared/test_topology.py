@@ -19,6 +19,7 @@ from greylist.store.valkey.cluster import Node, slot_of
 from greylist.store.valkey.errors import Unavailable
 from greylist.store.valkey.inspection import RIGHTS
 from tests.shared.house import DEFERRED, DUNNO, SharedHouse, logged, request
+from tests.waiting import until
 
 DOCS = Path(__file__).parents[2] / "docs" / "several-mail-exchangers.md"
 
@@ -53,13 +54,6 @@ class Sentinel(ValkeyServer):
 def stack():
     with contextlib.ExitStack() as stack:
         yield stack
-
-
-def until(condition, seconds=30):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.02)
 
 
 def test_failover(stack):
