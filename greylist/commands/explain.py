@@ -112,7 +112,10 @@ def command(settings: Settings, /, as_json: bool, **attributes: str | None) -> N
 
 
 def _request(attributes: dict[str, str | None]) -> Request:
-    given = {k.encode(): os.fsencode(v) for k, v in attributes.items() if v is not None}
+    """Return the request that options make; a value may be copied from the log or a list."""
+    given = {
+        k.encode(): log.unquote(os.fsencode(v)) for k, v in attributes.items() if v is not None
+    }
     if not _is_about_mail(given):
         raise click.UsageError("--client-address and --recipient are needed at least")
     address = given[b"client_address"]
@@ -307,7 +310,7 @@ def as_dict(explanation: Explanation) -> dict[str, object]:
         "whitelist": explanation.place,
         "passes": explanation.passes,
         "refused_by": explanation.refused_by,
-        "refusal": output.plain(explanation.refusal.reply) if explanation.refusal else "",
+        "refusal": output.visible(explanation.refusal.reply) if explanation.refusal else "",
         "request": _texts(explanation.request),
         "looked_up": _texts(dict(explanation.looked_up)),
         "would_store": _texts(explanation.stored),
@@ -316,6 +319,6 @@ def as_dict(explanation: Explanation) -> dict[str, object]:
 
 def _texts(pairs: Any) -> dict[str, str | None]:
     return {
-        output.plain(name): None if value is None else output.plain(value)
+        output.text(name): None if value is None else output.text(value)
         for name, value in pairs.items()
     }

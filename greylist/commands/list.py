@@ -97,7 +97,7 @@ def as_dict(entry: Entry) -> dict[str, object]:
     value: dict[str, object] = entry._asdict()
     del value["key"], value["passed"]
     for name in ("client", "sender", "recipient"):
-        value[name] = output.plain(getattr(entry, name))
+        value[name] = output.text(getattr(entry, name))
     return value
 
 

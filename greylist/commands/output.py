@@ -45,7 +45,7 @@ def print_json(value: object) -> None:
 
 
 def text(value: bytes) -> str:
-    """Return an address for people; ``greylist.log.unquote`` reads it back."""
+    """Return an address for people and programs; ``greylist.log.unquote`` reads it back."""
     return quote(value, 4096)
 
 
@@ -53,11 +53,6 @@ def visible(value: bytes) -> str:
     """Return a foreign line for people, with escapes for characters that act on a terminal."""
     letters = value.decode(errors="backslashreplace")
     return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in letters)
-
-
-def plain(value: bytes) -> str:
-    """Return an address for programs: as it is, unless it is no UTF-8."""
-    return value.decode("utf-8", "backslashreplace")
 
 
 def local_time(seconds: int) -> str:

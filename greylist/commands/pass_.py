@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 import click
 
 from greylist.addresses import parse_address
-from greylist.client import identities, organization
+from greylist.client import identities
 from greylist.commands import output
 from greylist.commands.entry import Entry, client_text, entry_of
 from greylist.commands.forget import choose
 from greylist.commands.list import show
-from greylist.commands.selection import Selection, selectors
+from greylist.commands.selection import Selection, domain_of, selectors
 from greylist.commands.session import apply, opened
 from greylist.expiry import state_of
 from greylist.triplet import Triplet, client_key
@@ -120,8 +120,7 @@ def _client(name: bytes, settings: Settings) -> bytes:
                 "add the client to the whitelist's file"
             )
         return names[-1]
-    request = {b"client_name": name, b"client_address": b"unknown"}
-    domain = organization(request) if settings.pool != "off" else b""
+    domain = domain_of(name) if settings.pool != "off" else b""
     if not domain:
         words = "an address, its network, or the name of a mail server"
         raise click.UsageError(f"--trust {output.text(name)}: give {words}")

@@ -138,7 +138,7 @@ def as_dict(mail: Mail, number: int, outcomes: list[Outcome], top: int) -> dict[
                 **{name: getattr(outcome, name) for _, name in _KINDS},
                 "delayed": len(outcome.delays),
                 **{f"p{s * 100:g}": quantile(outcome.delays, s) for _, s in QUANTILES},
-                "clients": [[output.plain(name), *row] for name, row in outcome.sufferers(top)],
+                "clients": [[output.text(name), *row] for name, row in outcome.sufferers(top)],
             }
             for outcome in outcomes
         ],

@@ -10,9 +10,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
+from greylist.addresses import parse_address
+from greylist.client import organization
 from greylist.commands.entry import network_of_key
 from greylist.expiry import STATES
 from greylist.log import unquote
+from greylist.recipient import delivered
 from greylist.sender import normalize
 from greylist.settings import SettingsError, parse_time
 from greylist.triplet import stands_for
@@ -60,22 +63,23 @@ class Selection(NamedTuple):
         """Return the function that tells whether an entry is meant."""
         tests: list[Callable[[Entry], object]] = []
         if self.pattern:
-            client, other = client_test(self.pattern, settings), glob_test(self.pattern)
+            client = client_test(self.pattern, settings)
+            sender, recipient = sender_test(self.pattern, settings), recipient_test(self.pattern)
             tests.append(
                 lambda e: (
                     (e.client and client(e.client))
-                    or (e.has_sender and other(e.sender))
-                    or (e.recipient and other(e.recipient))
+                    or (e.has_sender and sender(e.sender))
+                    or (e.recipient and recipient(e.recipient))
                 )
             )
         if self.client:
             by_client = client_test(self.client, settings)
             tests.append(lambda e: e.client and by_client(e.client))
         if self.sender:
-            by_sender = glob_test(self.sender)
+            by_sender = sender_test(self.sender, settings)
             tests.append(lambda e: e.has_sender and by_sender(e.sender))
         if self.recipient:
-            by_recipient = glob_test(self.recipient)
+            by_recipient = recipient_test(self.recipient)
             tests.append(lambda e: e.recipient and by_recipient(e.recipient))
         if self.state:
             tests.append(lambda e: e.state in self.state)
@@ -97,34 +101,48 @@ def _literal(escape: re.Match[bytes]) -> bytes:
     return b"[%s]" % character if character in b"*?[" else character
 
 
-def glob_test(pattern: str) -> Test:
+def glob_test(pattern: str, form: Callable[[bytes], bytes] = bytes) -> Test:
     """Return whether a text matches a shell's pattern; upper and lower case are the same.
 
     ``<>`` stands for the null sender. What list or the log shows matches just what it shows:
     escaped characters stand for themselves. Without ``*``, ``?`` or ``[`` the whole text must
-    match, or be the normal form of the pattern as a sender, or the clipped form of either.
+    match, or be the form of the pattern that keys hold, or the clipped form of either.
+
+    Args:
+        pattern: as a person types it, or copies it from a list or the log.
+        form: returns the form that keys hold of what the log shows.
     """
     written = b"" if pattern == "<>" else os.fsencode(pattern)
-    address = unquote(written)
+    shown = unquote(written)
     glob = os.fsdecode(_ESCAPE.sub(_literal, written))
     translated = fnmatch.translate(glob).encode("utf-8", "surrogateescape")
     match = re.compile(translated, re.IGNORECASE | re.DOTALL).match
-    forms = {address, normalize(address)}
+    forms = {shown, form(shown)}
     return lambda text: (
-        match(text) or text in forms or any(stands_for(text, form) for form in forms)
+        match(text) or text in forms or any(stands_for(text, whole) for whole in forms)
     )
 
 
+def sender_test(pattern: str, settings: Settings) -> Test:
+    """Return whether a sender matches a pattern: a glob, or an address as the log shows it."""
+    return glob_test(pattern, normalize if settings.normalize_sender else bytes)
+
+
+def recipient_test(pattern: str) -> Test:
+    """Return whether a recipient matches a pattern: a glob, or an address as the log shows it."""
+    return glob_test(pattern, delivered)
+
+
 def client_test(pattern: str, settings: Settings) -> Test:
-    """Return whether a client matches a pattern: a glob, a network, or an address.
+    """Return whether a client matches a pattern: a glob, a network, an address or a host's name.
 
     A client is a network too, if the settings make its address stand for one, and matches when
-    the two have an address in common.
+    the two have an address in common. A host's name stands for its organisational domain too.
     """
     try:
-        wanted = ipaddress.ip_network(_unmapped(pattern), strict=False)
+        wanted = _network(pattern)
     except ValueError:
-        return glob_test(pattern)
+        return glob_test(pattern, domain_of)
 
     def test(client: bytes) -> bool:
         network = network_of_key(client, settings)
@@ -133,13 +151,22 @@ def client_test(pattern: str, settings: Settings) -> Test:
     return test
 
 
-def _unmapped(pattern: str) -> str:
-    """Return an IPv4 address that is written as IPv6 as it stands in a key."""
-    try:
-        mapped = ipaddress.IPv6Address(pattern).ipv4_mapped
-    except ValueError:
-        return pattern
-    return str(mapped) if mapped else pattern
+def domain_of(name: bytes) -> bytes:
+    """Return the organisational domain for which a host's name stands, or empty bytes."""
+    return organization({b"client_name": name, b"client_address": b"unknown"})
+
+
+def _network(pattern: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+    """Return the network that a text names; an address, which may be IPv4 as IPv6, is one.
+
+    Raises:
+        ValueError: it names none.
+    """
+    address = parse_address(os.fsencode(pattern))
+    if address is None:
+        return ipaddress.ip_network(pattern, strict=False)
+    number, bits = address
+    return ipaddress.ip_network(number.to_bytes(bits // 8))
 
 
 def _given(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:

@@ -127,7 +127,7 @@ def as_dict(figures: Figures, top: int) -> dict[str, object]:
         "log_bytes": figures.log_bytes,
         **{
             title.replace(" ", "_").replace("'", ""): [
-                [output.plain(name), number] for name, number in counter.most_common(top)
+                [output.text(name), number] for name, number in counter.most_common(top)
             ]
             for title, counter in _tops(figures)
         },

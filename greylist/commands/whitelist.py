@@ -163,7 +163,7 @@ def as_dict(use: Use) -> dict[str, object]:
     return {
         "file": use.path,
         "line": use.number,
-        "text": output.plain(use.text),
+        "text": log.line(use.text),
         "matches": use.matches,
         "last": use.last or None,
     }

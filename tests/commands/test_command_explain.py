@@ -159,6 +159,19 @@ def test_without_a_database_it_counts_as_empty(host):
     assert not host.database.exists()
 
 
+def test_a_value_is_taken_as_the_log_shows_it(host):
+    """An option's value may be copied from the log or a list, escapes included."""
+    asked = [
+        "--client-address=192.0.2.1",
+        r"--sender=a\x20b@example.com",
+        "--recipient=b@example.org",
+    ]
+    result = explained(host, *asked)
+    assert result["request"]["sender"] == r"a\x20b@example.com"
+    [key] = result["would_store"]
+    assert r"/a\x20b@example.com/" in key
+
+
 @pytest.mark.parametrize("given", ["\n\n", "client=mail.example.com[192.0.2.1]\n", "a=b\n\nc=d\n"])
 def test_no_request_is_an_error(host, given):
     """Exit status 1, and a word on standard error."""

@@ -108,6 +108,44 @@ def test_a_sender_of_the_log_is_found(host, sender):
     assert host.all() == {}
 
 
+@pytest.mark.parametrize(
+    ("option", "logged", "key"),
+    [
+        ("client", "64:ff9b::c000:207", b"192.0.2.0/a@example.com/b@example.org"),
+        ("client", "2001:DB8::0A", b"2001:db8::/a@example.com/b@example.org"),
+        ("client", "mail.example.com", b"/client/example.com"),
+        ("client", "Mx1.Mail.Example.co.uk.", b"/sender/example.co.uk/@example.co.uk"),
+        ("recipient", "B@Example.ORG.", b"192.0.2.0/a@example.com/b@example.org"),
+        ("recipient", "b%example.org@example.org", b"192.0.2.0/a@example.com/b@example.org"),
+        ("recipient", "example.org!b@example.org", b"192.0.2.0/a@example.com/b@example.org"),
+        ("recipient", "@relay.example:b@example.org", b"192.0.2.0/a@example.com/b@example.org"),
+    ],
+)
+def test_what_the_log_shows_is_found(host, option, logged, key):
+    """A client and a recipient are found as the log shows them, in each command."""
+    host.put({key: b"%d/0/0" % NOW})
+    for arguments in ([logged], [f"--{option}", logged]):
+        assert len(host.run("list", "--json", *arguments).stdout.splitlines()) == 1
+    assert "1 forgotten" in host.run("forget", f"--{option}", logged).stdout
+    assert host.all() == {}
+
+
+@pytest.mark.parametrize(
+    ("settings", "option", "asked", "others"),
+    [
+        ([], "recipient", "b+list@example.org", b"192.0.2.0/a@example.com/b@example.org"),
+        ([], "recipient", "b-1@example.org", b"192.0.2.0/a@example.com/b-#@example.org"),
+        (["normalize_sender = no"], "sender", "a+x@example.com", b"192.0.2.0/a@example.com/b@c.d"),
+        ([], "client", "192.0.2.7", b"/client/example.com"),
+    ],
+)
+def test_what_others_have_is_not_meant(host, settings, option, asked, others):
+    """A recipient has no normal form, and a sender only where the settings have it so."""
+    host.configure(*settings)
+    host.put({others: b"%d/0/0" % NOW})
+    assert "No entry matches" in host.run("forget", f"--{option}", asked, code=1).stderr
+
+
 def test_list_says_when_nothing_matches(stocked):
     """Exit status 1 and a word on standard error; standard output stays empty."""
     result = stocked.run("list", "nobody@*", code=1)
@@ -240,12 +278,12 @@ def test_an_empty_selector_selects_nothing(stocked, option):
 
 
 def test_a_text_that_is_shown_can_be_looked_for(stocked):
-    """What list shows of an odd address is a pattern that finds it, and JSON has it as it is."""
+    """What list shows of an odd address, as JSON too, is a pattern that finds it."""
     assert stocked.run("list", "\\xff\\x0a@example.net").stdout.count("\\xff") == 1
     comma = b'192.0.2.0/"a b, c"@example.com/b@example.org'
     stocked.put({comma: b"%d/0/0" % NOW})
     found = json.loads(stocked.run("list", '"a\\x20b,\\x20c"@example.com', "--json").stdout)
-    assert found["sender"] == '"a b, c"@example.com'
+    assert found["sender"] == '"a\\x20b,\\x20c"@example.com'
     quoted = rb'"a\"b"@example.com'
     stocked.put({b"192.0.2.0/" + quoted + b"/b@example.org": b"%d/0/0" % NOW})
     shown = r'"a\\"b"@example.com'
@@ -260,6 +298,8 @@ def test_what_is_shown_is_all_that_is_meant(host):
     for key in keys:
         host.put(dict.fromkeys(keys, b"%d/0/0" % NOW))
         shown = quote(key.split(b"/")[1])
+        [found] = host.run("list", "--json", "--sender", shown).stdout.splitlines()
+        assert json.loads(found)["sender"] == shown
         host.run("forget", "--sender", shown)
         assert set(keys) - set(host.all()) == {key}, shown
 
