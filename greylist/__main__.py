@@ -26,10 +26,10 @@ def main() -> None:
             from greylist.cli import run
 
             run(spawned)
-    except ImportError as error:
-        _end(error)
     except KeyboardInterrupt:
         os._exit(130)
+    except Exception as error:  # noqa: BLE001 - all else ends in there: a module that is not whole
+        _end(error)
 
 
 def _part_streams() -> bool:
@@ -53,17 +53,17 @@ def _part_streams() -> bool:
     return spawned
 
 
-def _end(error: ImportError) -> None:
-    """Say what is missing, in syslog and on standard error, and end."""
+def _end(error: Exception) -> None:
+    """Say which module is missing or broken, in syslog and on standard error, and end."""
     try:
         from greylist.missing import remedy
 
         text = remedy(error)
-    except ImportError:
+    except Exception:  # noqa: BLE001 - it may be broken as well
         version = f"{sys.version_info[0]}.{sys.version_info[1]}"
         text = (
-            f"{sys.executable} (Python {version}) has no package greylist ({error}); mend it: "
-            f"{sys.executable} -m pip install --force-reinstall greylist"
+            f"{sys.executable} (Python {version}) has no working package greylist ({error}); "
+            f"mend it: {sys.executable} -m pip install --force-reinstall greylist"
         )
     try:
         import syslog

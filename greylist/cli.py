@@ -103,7 +103,12 @@ class Commands(click.Group):
             return None
         # A module cannot be called import or pass.
         name = cmd_name + "_" if keyword.iskeyword(cmd_name) else cmd_name
-        module = importlib.import_module(f"greylist.commands.{name}")
+        try:
+            module = importlib.import_module(f"greylist.commands.{name}")
+        except (ImportError, OSError):
+            raise
+        except Exception as error:  # it is not whole: the disk was full, the power was cut
+            raise ImportError(f"{type(error).__name__}: {error}") from error
         command: click.Command = module.command
         return command
 

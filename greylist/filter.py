@@ -85,7 +85,7 @@ def main(configuration: Settings | None = None) -> NoReturn:
     """Serve standard input with these settings, or those of the file, and end the process.
 
     Raises:
-        ImportError: a module is missing; the entry says so.
+        ImportError, SyntaxError: a module is missing or broken; the entry says so.
     """
     status = 1
     log = Log()
@@ -108,7 +108,7 @@ def main(configuration: Settings | None = None) -> NoReturn:
         log.fatal(str(error))
     except KeyboardInterrupt:
         status = 130
-    except ImportError:
+    except (ImportError, SyntaxError):
         raise
     except Exception as error:  # noqa: BLE001 - under spawn nobody would ever see it
         log.fatal(place_of(error))

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 from conftest import SCRIPT, request
+
+from greylist import missing
 
 ROOT = Path(__file__).parent.parent
 ENTRY = ROOT / "greylist" / "__main__.py"
@@ -46,13 +50,18 @@ def by_hand(command, place, **environment):
     )
 
 
+def copy_package(target):
+    """Copy the package, without what Python has compiled of it."""
+    shutil.copytree(ROOT / "greylist", target, ignore=shutil.ignore_patterns("__pycache__"))
+
+
 def bare(*arguments):
     """Return a Python without the packages that are installed beside it."""
     return [sys.executable, "-S", *arguments]
 
 
 LOST = [
-    pytest.param(bare(str(ENTRY)), {}, b"has no package greylist", id="another Python"),
+    pytest.param(bare(str(ENTRY)), {}, b"has no working package greylist", id="another Python"),
     pytest.param(
         bare("-m", "greylist"), {"PYTHONPATH": str(ROOT)}, b"install bsddb3", id="no libdb"
     ),
@@ -72,6 +81,65 @@ def test_a_module_that_is_missing(place, command, environment, words):
     assert words in result.stderr
     assert b"mend it: " in result.stderr
     assert result.returncode == 1
+
+
+BROKEN = [
+    pytest.param(b"def (\n", b"SyntaxError: invalid syntax", id="half a line"),
+    pytest.param(bytes(512), b"null bytes", id="zeros, as after a power cut"),
+    pytest.param(b"", b"cannot import name", id="empty, as on a full disk"),
+    pytest.param(b"import nosuchmodule\n", b"No module named 'nosuchmodule'", id="another Python"),
+    pytest.param(b"nosuchname\n", b"NameError: name 'nosuchname'", id="another version"),
+]
+
+
+@pytest.mark.parametrize(("text", "words"), BROKEN)
+@pytest.mark.parametrize("called", [("expiry",), ("commands/entry", "list"), ("expiry", "list")])
+def test_a_module_that_is_not_whole(place, tmp_path, called, text, words):
+    """It is one line with the remedy for a person, and nothing on the policy socket."""
+    module, *arguments = called
+    copy_package(tmp_path / "greylist")
+    (tmp_path / "greylist" / f"{module}.py").write_bytes(text)
+    command = [sys.executable, "-P", "-m", "greylist", *arguments]
+    assert spawned(command, place, PYTHONPATH=str(tmp_path)) == (b"", 1)
+    result = by_hand(command, place, PYTHONPATH=str(tmp_path))
+    assert (result.returncode, result.stdout, result.stderr.count(b"\n")) == (1, b"", 1)
+    assert words in result.stderr
+    remedy = f"mend it: {sys.executable} -m pip install --force-reinstall greylist\n"
+    assert result.stderr.endswith(remedy.encode())
+
+
+@pytest.mark.root
+def test_a_module_that_others_cannot_read(place):
+    """It is named, with the command that opens the package for the filter's user."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as name:
+        package = Path(name, "greylist")
+        copy_package(package)
+        os.chmod(name, 0o755)
+        (package / "expiry.py").chmod(0o600)
+        command = ["setpriv", "--reuid=65534", "--clear-groups", *bare("-P", "-m", "greylist")]
+        result = by_hand(command, place, PYTHONPATH=name)
+        assert result.stderr.count(b"\n") == 1, result.stderr
+        said = result.stderr.decode()
+        assert f"Permission denied: '{package}/expiry.py'" in said
+        subprocess.run(shlex.split(said.partition("mend it: ")[2]), check=True)
+        assert b"expiry" not in by_hand(command, place, PYTHONPATH=name).stderr
+
+
+@pytest.mark.parametrize(
+    ("module", "path", "command"),
+    [
+        ("bsddb3._pybsddb", None, "apt-get install --reinstall python3-bsddb3"),
+        ("dns.resolver", "/usr/lib/x.so", "apt-get install --reinstall python3-dnspython"),
+        ("filelock", None, "apt-get install --reinstall greylist"),
+        ("greylist.expiry", None, "apt-get install --reinstall greylist"),
+    ],
+)
+def test_the_remedy_in_a_debian_package(monkeypatch, module, path, command):
+    """The package's program does not look where pip installs: what is missing comes by apt."""
+    monkeypatch.setattr(missing, "__file__", "/usr/lib/greylist/greylist/missing.py")
+    assert missing.remedy(ImportError("gone", name=module, path=path)).endswith(
+        f"mend it: {command}"
+    )
 
 
 @pytest.mark.parametrize("arguments", [["--log", "stderr"], ["--log", "stderr", "--verbose"]])
