@@ -13,6 +13,11 @@ _SYSTEM = """
 """.split()
 """Directories that programs share; the database needs one of its own (hier(7))."""
 
+_TREES = "/bin /boot /etc /lib /lib32 /lib64 /sbin /usr /var/spool/cron".split()
+_LOCAL = "/usr/local"
+"""Trees whose files mean something to the system wherever they are: cron.d, sudoers.d, units; and
+one in there that is the administrator's own."""
+
 _KERNEL = ("/dev", "/proc", "/sys")
 """File systems of the kernel's."""
 
@@ -25,6 +30,16 @@ def is_system(directory: os.stat_result) -> bool:
         return True
     shared = [found for name in _SYSTEM if (found := _status(name))]
     return any(os.path.samestat(found, directory) for found in shared)
+
+
+def is_in_system(directory: str) -> bool:
+    """Return whether a directory is below one whose files the system itself reads."""
+    found = os.path.realpath(directory)
+    return _is_below(found, _TREES) and not _is_below(found, [_LOCAL])
+
+
+def _is_below(path: str, trees: list[str]) -> bool:
+    return any(path.startswith(f"{tree}/") for tree in trees)
 
 
 def _status(name: str) -> os.stat_result | None:

@@ -8,7 +8,9 @@ import time
 
 import pytest
 
+from greylist.store.berkeley import due
 from greylist.store.berkeley.permissions import lock_path
+from tests.reliability.corruption import mark_dirty
 from tests.reliability.endless import fuzz, memory
 from tests.reliability.harness import ask_until_answered, key, request
 from tests.reliability.test_trouble import ON_STDERR, fatal
@@ -42,6 +44,59 @@ def test_strange_paths(house, what, kind):
     assert process.ask(request(1), 20) == b""
     assert "mend it: " in fatal(process)
     assert not victim.exists() or victim.read_text() == "precious"
+
+
+@pytest.mark.parametrize(
+    "name", ["env/log.0000000002", "env/__db.003", "env/DB_CONFIG", "rewritten", "due.new"]
+)
+@pytest.mark.parametrize("kind", ["fifo", "directory"])
+def test_strange_files_of_ours(house, name, kind):
+    """What is no file where libdb or we would have one is refused in words, or made way for."""
+    assert ask_until_answered(house, request(1), 1)[0] == DEFER
+    path = f"{house.path}.{name}"
+    if os.path.exists(path):
+        os.unlink(path)
+    (os.mkfifo if kind == "fifo" else os.mkdir)(path)
+    mark_dirty(house)
+    process = house.filter(**ON_STDERR)
+    if not process.ask(request(2), 20):
+        assert path in fatal(process)
+        (os.unlink if kind == "fifo" else os.rmdir)(path)
+    assert ask_until_answered(house, request(2), 1)[0] == DEFER
+    assert {key(1), key(2)} == set(house.entries())
+    assert not house.copies()
+
+
+def test_no_repair_where_a_file_is_somebodys_own(house):
+    """A database that somebody has repaired by hand, and called so, is not written to."""
+    assert ask_until_answered(house, request(1), 1)[0] == DEFER
+    mark_dirty(house)
+    path = due.repair_path(house.path)
+    with open(path, "wb") as file:
+        file.write(b"precious" * 100)
+    process = house.filter(**ON_STDERR)
+    assert process.ask(request(2), 20) == DEFER
+    process.end()
+    assert "repair is not greylist's, and has to be moved away" in process.errors()
+    with open(path, "rb") as file:
+        assert file.read() == b"precious" * 100
+
+
+def test_no_quarantine_into_a_directory_of_somebodys_own(house):
+    """A directory that has the name of an unfinished copy, and something else in it, stays."""
+    assert ask_until_answered(house, request(1), 1)[0] == DEFER
+    own = house.data / "greylist.db.quarantine" / "notes"
+    own.parent.mkdir()
+    own.write_text("precious")
+    with open(house.path, "r+b") as file:
+        file.write(bytes(512))
+    mark_dirty(house)
+    process = house.filter(**ON_STDERR)
+    assert process.ask(request(2), 20) == b""
+    assert "quarantine is not greylist's, and has to be moved away" in fatal(process)
+    assert own.read_text() == "precious"
+    own.unlink()
+    assert ask_until_answered(house, request(2), 1)[0] == DEFER
 
 
 def test_world_writable_directory(house):

@@ -20,7 +20,7 @@ from greylist.store.berkeley.environment import home
 from greylist.store.berkeley.permissions import check, lock_path
 from greylist.store.berkeley.purge import RECORD
 from greylist.store.berkeley.store import load_all
-from greylist.system import is_system
+from greylist.system import is_in_system, is_system
 from tests.reliability.corruption import mark_dirty
 from tests.reliability.harness import ask_until_answered, key, request
 from tests.reliability.test_hostile import DEFER, PASS
@@ -60,7 +60,7 @@ def everything(directory: Path) -> dict[str, tuple]:
             about = (status.st_mode, status.st_ino, status.st_mtime_ns, status.st_ctime_ns)
             if stat.S_ISREG(status.st_mode):
                 with open(os.open(path, os.O_RDONLY | os.O_NOATIME), "rb") as file:
-                    about += (status.st_atime_ns, file.read())
+                    about += (status.st_atime_ns, status.st_size, file.read(1 << 24))
             found[path] = about
     return found
 
@@ -145,6 +145,31 @@ def with_lock(path: str) -> None:
     text(lock_path(path))
 
 
+def emptied(path: str) -> None:
+    """Make a BTree that was large once: of its first MiB nothing is left."""
+    entries = {b"message %06d" % number: bytes(1000) for number in range(4000)}
+    plain(path, entries)
+    database = db.DB()
+    database.open(path, dbtype=db.DB_BTREE)
+    for name in sorted(entries)[:3900]:
+        database.delete(name)
+    database.close()
+
+
+def linked_environment(path: str) -> None:
+    """Make another program's environment, and a link to it in the place of ours."""
+    other = os.path.join(os.path.dirname(path), "other")
+    os.mkdir(other)
+    of_a_service(os.path.join(other, "data.db"))
+    os.symlink(other, home(path))
+
+
+def sparse_lock(path: str) -> None:
+    """Make a file that begins with zeros where our lock file would be."""
+    with open(lock_path(path), "wb") as file:
+        file.truncate(1 << 40)
+
+
 STRANGERS = {
     "text": text,
     "empty": lambda path: Path(path).touch(),
@@ -164,6 +189,12 @@ STRANGERS = {
     "hard link": linked,
     "postscreen": lambda path: plain(path, POSTSCREEN),
     "postgrey": lambda path: plain(path, POSTGREY),
+    "large values": lambda path: plain(path, {b"image": bytes(100_000)}),
+    "emptied": emptied,
+    "paths": lambda path: plain(path, {b"/var/www/index.html": b"1700000000"}),
+    "URLs": lambda path: plain(path, {b"http://www.example.org/": b"1700000000"}),
+    "linked environment": linked_environment,
+    "sparse lock": sparse_lock,
 }
 
 
@@ -323,9 +354,17 @@ def test_directories_of_the_system(tmp_path, directory):
     assert not is_system(os.stat(tmp_path))
 
 
+@pytest.mark.parametrize("directory", ["/etc/cron.d", "/usr/lib/systemd", "/proc/self/root/etc/x"])
+def test_directories_in_trees_of_the_system(directory):
+    """Where the system itself reads whatever file there is, a directory of root's is refused."""
+    assert is_in_system(directory)
+    assert not is_in_system("/usr/local/greylist")
+    assert not is_in_system("/var/lib/greylist")
+
+
 def test_no_database_in_a_directory_of_the_system():
     """The refusal comes before anything else, and names no remedy that would do harm."""
-    for directory in ("/etc", "/var/lib", "/usr/bin", "/usr/../etc"):
+    for directory in ("/etc", "/var/lib", "/usr/bin", "/usr/../etc", "/etc/default"):
         reader, writer = os.pipe()
         child = os.fork()
         if child == 0:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import time
 
-from greylist.store.berkeley.environment import write_whole
+from greylist.store.berkeley.environment import read_head, write_whole
 
 CHECK, SALVAGE = "check", "salvage"
 
@@ -19,6 +19,10 @@ CHECK_INTERVAL = 600
 
 POSTPONED = 60
 """Seconds until the next start of a repair that could not go on."""
+
+
+TIME_SIZE = 20
+"""Bytes of the time of the last check at most."""
 
 
 def due_path(path: str) -> str:
@@ -45,8 +49,7 @@ def mark(path: str, task: str) -> None:
 def read(path: str) -> tuple[str, bytes]:
     """Return the task that is due, empty for none, and the mark, which differs each time."""
     try:
-        with open(due_path(path), "rb", buffering=0) as file:
-            text = file.read(64)
+        text = read_head(due_path(path), 64)[0]
     except OSError:
         return "", b""
     return (CHECK if text.startswith(CHECK.encode()) else SALVAGE), text
@@ -78,16 +81,19 @@ def clear(path: str, text: bytes) -> None:
 
 def forget_check(path: str) -> None:
     """Make the next check not wait: the last one was of another database."""
-    try:
+    if checked_lately(path):
         os.truncate(repair_path(path), 0)
-    except OSError:
-        pass  # there was none
 
 
 def checked_lately(path: str) -> bool:
     """Return whether a check has ended within CHECK_INTERVAL."""
     try:
-        with open(repair_path(path), "rb", buffering=0) as file:
-            return abs(time.time() - int(file.read(20))) < CHECK_INTERVAL
-    except (OSError, ValueError):
+        text = read_head(repair_path(path), TIME_SIZE + 1)[0]
+    except OSError:
         return False
+    return is_time(text) and abs(time.time() - int(text or b"0")) < CHECK_INTERVAL
+
+
+def is_time(text: bytes) -> bool:
+    """Return whether this is what a check has left in its file: its time, or nothing yet."""
+    return not text or (len(text) <= TIME_SIZE and text.strip(b"\n").isdigit())

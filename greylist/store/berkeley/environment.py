@@ -60,6 +60,12 @@ def home(path: str) -> str:
     return path + ".env"
 
 
+def is_part(name: str) -> bool:
+    """Return whether this is the name of a log or a region of a Berkeley DB environment."""
+    kind, _, number = name.partition(".")
+    return kind in {"log", "__db"} and number.isdigit() and len(number) in {3, 10}
+
+
 def identity(path: str) -> bytes:
     """Return the identity of a database and its environment: others in their place differ.
 
@@ -163,6 +169,25 @@ def sync(path: str) -> None:
         os.close(descriptor)
 
 
+def read_head(path: str, size: int) -> tuple[bytes, os.stat_result]:
+    """Return the first bytes of a file, and its status, leaving its time of access as it is.
+
+    It never waits: of a FIFO there are no bytes.
+
+    Raises:
+        OSError: it cannot be read, or is a symbolic link.
+    """
+    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        descriptor = os.open(path, flags | os.O_NOATIME)
+    except PermissionError:  # only its owner may ask for that
+        descriptor = os.open(path, flags)
+    try:
+        return os.read(descriptor, size), os.fstat(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def write_whole(path: str, data: bytes) -> None:
     """Write a small file, so that after a power cut it is there as before or as it is now.
 
@@ -170,7 +195,9 @@ def write_whole(path: str, data: bytes) -> None:
         OSError: it cannot be written.
     """
     new = path + ".new"
-    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    if os.path.lexists(new):
+        os.unlink(new)  # a death left it half written
+    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         os.write(descriptor, data)
         os.fsync(descriptor)

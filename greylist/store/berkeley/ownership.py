@@ -14,7 +14,14 @@ import os
 import re
 
 from greylist.store import StoreError
-from greylist.store.berkeley.environment import META, Damaged, home, unique_number
+from greylist.store.berkeley.environment import (
+    META,
+    Damaged,
+    home,
+    is_part,
+    read_head,
+    unique_number,
+)
 from greylist.store.berkeley.pages import check_meta
 from greylist.store.berkeley.purge import RECORD
 from greylist.store.berkeley.record import SIZE, Record
@@ -31,8 +38,13 @@ _KINDS = {
 _SAMPLE = 1 << 20
 """Bytes of a BTree in which an entry of ours is looked for."""
 
-_ENTRY = re.compile(rb"[^/]*/.*/.*\n[0-9]+(?:/[0-9]+/[0-9]+)?", re.DOTALL)
-"""A key and a value as we, or a greylist.pl, have them: a triplet, and when it was first seen."""
+_ENTRY = re.compile(
+    rb"(?:[0-9a-f.:]+|unknown|/(?:client|pool|reply|sender))/.*\n[1-9][0-9]*(?:/[0-9]+/[0-9]+)?",
+    re.DOTALL,
+)
+"""A key and a value as we, or a greylist.pl, have them: a client and the rest of a triplet, or a
+kind of entry of ours; and when it was first seen. Others have paths and URLs for keys, and numbers
+for values."""
 
 _ELSEWHERE = "mend it: have database = name another file, or move this one away"
 
@@ -66,7 +78,7 @@ def _objection(path: str, adopt: bool) -> StoreError | None:
         if _is_occupied(beside):
             return StoreError(f"{beside} is in the way, and was never greylist's; {_ELSEWHERE}")
     try:
-        head, status = _read(path, META)
+        head, status = read_head(path, META)
     except FileNotFoundError:
         return None
     if _is_in_record(path, head, status):
@@ -84,7 +96,7 @@ def _objection(path: str, adopt: bool) -> StoreError | None:
 
 def _objection_to_btree(path: str, adopt: bool) -> StoreError | None:
     directory = os.path.dirname(path)
-    others = sorted(name for name in os.listdir(directory) if _is_part(name))
+    others = sorted(name for name in os.listdir(directory) if is_part(name))
     if others:
         return StoreError(
             f"{path} belongs to a program that keeps its log in {directory} ({others[0]}); "
@@ -101,14 +113,22 @@ def _objection_to_btree(path: str, adopt: bool) -> StoreError | None:
 
 
 def _has_our_entries(path: str) -> bool:
-    """Return whether a BTree has a triplet or our record among its first entries, or none."""
-    data, status = _read(path, _SAMPLE)
+    """Return whether a BTree has a triplet or our record among its first entries, or is empty.
+
+    In a greylist's, the first leaf is near the beginning, and no entry is on overflow pages.
+    """
+    data, status = read_head(path, _SAMPLE)
     size = check_meta(data[:META], status.st_size)
-    pages = (data[start : start + size] for start in range(size, len(data), size))
-    entries = [entry for page in pages for entry in page_entries(page)]
-    if not entries or any(key == RECORD for key, _ in entries):
+    pages = [data[start : start + size] for start in range(size, len(data), size)]
+    if status.st_size <= len(data) and not any(map(_has_items, pages)):
         return True
-    return any(_ENTRY.fullmatch(b"%s\n%s" % entry) for entry in entries)
+    entries = (entry for page in pages for entry in page_entries(page))
+    return any(key == RECORD or _ENTRY.fullmatch(b"%s\n%s" % (key, v)) for key, v in entries)
+
+
+def _has_items(page: bytes) -> bool:
+    """Return whether a page is a leaf of a BTree with anything on it."""
+    return page[24:26] == b"\1\5" and any(page[20:22])
 
 
 def _is_environment(directory: str) -> bool:
@@ -116,13 +136,7 @@ def _is_environment(directory: str) -> bool:
         names = os.listdir(directory)
     except (FileNotFoundError, NotADirectoryError):
         return False
-    return any(_is_part(name.removeprefix("old.")) for name in names)
-
-
-def _is_part(name: str) -> bool:
-    """Return whether this is the name of a log or a region of a Berkeley DB environment."""
-    kind, _, number = name.partition(".")
-    return kind in {"log", "__db"} and number.isdigit() and len(number) in {3, 10}
+    return any(is_part(name.removeprefix("old.")) for name in names)
 
 
 def _is_occupied(beside: str) -> bool:
@@ -130,39 +144,26 @@ def _is_occupied(beside: str) -> bool:
     try:
         if os.path.isdir(beside):
             return beside.endswith(".lock") or bool(os.listdir(beside))
-        data = _read(beside, SIZE)[0].strip(b"\0")
-        if data:
+        data, status = read_head(beside, SIZE)
+        if data.strip(b"\0"):
             Record.unpack(data)
     except FileNotFoundError:
         return False
     except ValueError:
         return True
-    return not beside.endswith(".lock")
+    return not beside.endswith(".lock") or status.st_size > SIZE
 
 
 def _is_in_record(path: str, head: bytes, status: os.stat_result) -> bool:
     """Return whether the lock file's record is about this file, or about a copy of it."""
     try:
-        record = Record.unpack(_read(f"{path}.lock", SIZE)[0])
+        record = Record.unpack(read_head(f"{path}.lock", SIZE)[0])
     except (FileNotFoundError, ValueError):
         return False
     number, _, unique = record.files.partition(b",")
     if number == b"%d" % status.st_ino:
         return True
     return status.st_nlink == 1 and unique.endswith(b"," + unique_number(head))
-
-
-def _read(path: str, size: int) -> tuple[bytes, os.stat_result]:
-    """Return the first bytes of a file, and its status, leaving its time of access as it is."""
-    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
-    try:
-        descriptor = os.open(path, flags | os.O_NOATIME)
-    except PermissionError:  # only its owner may ask for that
-        descriptor = os.open(path, flags)
-    try:
-        return os.read(descriptor, size), os.fstat(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _kind(head: bytes, size: int) -> str:

@@ -6,7 +6,7 @@ import os
 import stat
 
 from greylist.store import StoreError
-from greylist.store.berkeley.environment import home
+from greylist.store.berkeley.environment import home, is_part
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,9 +27,9 @@ def refuse_system(directory: str, status: os.stat_result) -> None:
         raise StoreError(f"{directory} is not a directory")
     if status.st_uid != 0:  # root owns them all; a filter's own is its user's
         return
-    from greylist.system import is_system  # cold, as below
+    from greylist.system import is_in_system, is_system  # cold, as below
 
-    if is_system(status):
+    if is_system(status) or is_in_system(directory):
         raise StoreError(
             f"{directory} is a directory of the system, and the database needs one of its own; "
             "mend it: have database = name a file in another directory"
@@ -70,6 +70,7 @@ def check(path: str, load: Callable[[], None], adopt: bool = True, create: bool 
         _check_directory(directory, status)
         for name in (path, lock_path(path)):
             _check_file(name)
+        check_environment(path)
         if not os.path.exists(os.path.join(home(path), "__db.001")):
             from greylist.store.berkeley.ownership import claim  # cold: it is not in use yet
 
@@ -129,6 +130,35 @@ def _check_file(path: str) -> None:
         raise StoreError(
             f"{path} is not readable and writable; mend it: chmod u+rw {_quoted(path)}"
         )
+
+
+def check_environment(path: str) -> None:
+    """See that the database's environment is its own, and that libdb can open what is in there.
+
+    A link would lead to another program's. On a FIFO libdb waits for ever.
+
+    Raises:
+        StoreError: something else is there.
+        OSError: it cannot be looked at.
+    """
+    directory = home(path)
+    try:
+        status = os.lstat(directory)
+        if stat.S_ISLNK(status.st_mode):
+            raise StoreError(
+                f"{directory} is a symbolic link; mend it: have database = name another file"
+            )
+        if status.st_uid != os.geteuid():
+            _refuse_owner(directory, status.st_uid)
+        with os.scandir(directory) as entries:
+            for entry in entries:
+                name = entry.name.removeprefix("old.")
+                if not entry.is_file(follow_symlinks=False) and (
+                    is_part(name) or name == "DB_CONFIG"
+                ):
+                    raise StoreError(f"{entry.path} is not a regular file; mend it: move it away")
+    except (FileNotFoundError, NotADirectoryError):
+        pass
 
 
 def _create(path: str) -> None:

@@ -6,12 +6,13 @@ same on signal 11, ``so that the mail system does not get stuck``.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import time
 
 from greylist.store import StoreError
-from greylist.store.berkeley.environment import CACHE_REGION, home, sync, write_whole
+from greylist.store.berkeley.environment import CACHE_REGION, home, read_head, sync, write_whole
 from greylist.store.berkeley.transaction_log import is_log, log_files
 
 TYPE_CHECKING = False
@@ -67,6 +68,8 @@ def _make(path: str, aside: str, note: bytes) -> None:
     """
     new = path + _BEGUN
     os.makedirs(new, 0o700, exist_ok=True)
+    if set(os.listdir(new)) - {_NOTE, f"{_NOTE}.new"}:
+        raise FileExistsError(errno.EEXIST, f"{new} is not greylist's, and has to be moved away")
     try:
         _write_note(new, note)
     except OSError:
@@ -168,8 +171,7 @@ def mark_done(copy: str, text: str) -> None:
 
 def _read_note(copy: str) -> bytes:
     try:
-        with open(os.path.join(copy, _NOTE), "rb", buffering=0) as file:
-            note = file.read(16).rstrip()
+        note = read_head(os.path.join(copy, _NOTE), 16)[0].rstrip()
     except FileNotFoundError:
         return b"0"
     return note if note == _MOVING or note.isdigit() or note.startswith(b"done") else b"0"

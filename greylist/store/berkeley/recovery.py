@@ -17,7 +17,7 @@ from greylist.store import StoreError
 from greylist.store.berkeley import due
 from greylist.store.berkeley.environment import Damaged, db, home, identity
 from greylist.store.berkeley.pages import has_checksums
-from greylist.store.berkeley.permissions import not_ours
+from greylist.store.berkeley.permissions import check_environment, not_ours
 from greylist.store.berkeley.quarantine import quarantine, resume, salvage_too, to_salvage
 from greylist.store.berkeley.rebuild import discard_log, prepare
 from greylist.store.berkeley.record import Record, boot_identity, same_boot
@@ -59,6 +59,9 @@ _TROUBLE = {errno.EIO, errno.EROFS, errno.EMFILE, errno.ENFILE}
 _DOUBTFUL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.ENOMEM}
 """Errors of the machine or of a damaged file with absurd numbers in it, or a full region."""
 
+_UNJOINED = "unable to join the environment"
+"""What libdb says last of any error in the making of shared memory."""
+
 _RESERVE = 16 << 20
 """Bytes of disk and of memory below which an error says nothing against the database."""
 
@@ -71,9 +74,19 @@ def machine_fault(error: BaseException, path: str) -> str:
             return _foreign(path) or os.strerror(number)
         if number in _TROUBLE:
             return os.strerror(number)
-        if number in _DOUBTFUL:
-            return _shortage(path)
-    return _shortage(path) if isinstance(error, MemoryError) else ""
+    if isinstance(error, OSError):  # of a call of our own
+        return f"{error.filename}: {error.strerror}" if error.filename else str(error)
+    doubtful = isinstance(error, MemoryError) or number in _DOUBTFUL
+    return _shortage(path) if doubtful else ""
+
+
+def is_of_regions(error: BaseException) -> bool:
+    """Return whether libdb could not make, or map, the files of shared memory.
+
+    Those of a dead generation may be damaged; but after a recovery, which makes them anew, this
+    says nothing against the database.
+    """
+    return _UNJOINED in describe(error)
 
 
 def _foreign(path: str) -> str:
@@ -134,6 +147,7 @@ class Renewal:
         Raises:
             StoreError: the machine is in trouble, and the database is as it was.
         """
+        check_environment(self.path)
         found, files = Record.unpack(record.pack()), _identity(self.path)
         record.generation += 1
         record.dirty = True
@@ -174,9 +188,7 @@ class Renewal:
                 due.mark(self.path, due.SALVAGE)
         except OSError as error:
             # The record stays dirty: without a mark, nobody would ever salvage what was set aside.
-            raise StoreError(
-                f"cannot note that {self.path} is to be checked: {error.strerror}"
-            ) from error
+            raise StoreError(f"cannot note that {self.path} is to be checked: {error}") from error
 
     def _begin(self, record: Record) -> None:
         """Write the record; a creation that died before there was a database begins anew."""
@@ -279,7 +291,8 @@ def _in_child(path: str, function: Callable[[], None]) -> tuple[str, str]:
             function()
         except BaseException as error:  # noqa: BLE001 - whatever it is, the parent hears of it
             # A module that cannot be read says nothing against the database.
-            reason = str(error) if isinstance(error, ImportError) else machine_fault(error, path)
+            blameless = isinstance(error, ImportError) or is_of_regions(error)
+            reason = describe(error) if blameless else machine_fault(error, path)
             text = ("trouble " + reason) if reason else f"damaged {describe(error)}"
             os.write(writer, text.encode(errors="replace")[:1000])
             return 1

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
+import stat
 import sys
 
 import greylist
@@ -26,7 +28,7 @@ def start(path: str, log: Log, rules: Rules) -> None:
             return
         child.start(lambda: _become_repair(path, log, rules))
     except OSError as error:
-        log.warning(f"cannot start a repair of {path}: {error}")
+        log.warning(f"cannot start a repair of {path}: {error.strerror}")
 
 
 def _become_repair(path: str, log: Log, rules: Rules) -> int:
@@ -62,8 +64,13 @@ def open_lock(path: str) -> int:
     """Return the file that a repair locks, opened.
 
     Raises:
-        OSError: it cannot be.
+        OSError: it cannot be, or is somebody's own, such as a database that he has repaired.
     """
-    return os.open(
-        due.repair_path(path), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
-    )
+    file = due.repair_path(path)
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    descriptor = os.open(file, flags, 0o600)
+    regular = stat.S_ISREG(os.fstat(descriptor).st_mode)
+    if not regular or not due.is_time(os.pread(descriptor, due.TIME_SIZE + 1, 0)):
+        os.close(descriptor)
+        raise FileExistsError(errno.EEXIST, f"{file} is not greylist's, and has to be moved away")
+    return descriptor
