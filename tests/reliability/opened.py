@@ -34,9 +34,9 @@ IDENTITY = "setuid,setreuid,setresuid,clone,clone3,fork,vfork"
 _STEPS = {"/", "", ".", "..", "/dev", "/dev/urandom", "/etc/nsswitch.conf", "/etc/passwd"}
 """Steps on a way, and what tells a user's name."""
 
-_CALL = re.compile(
-    r"(\d+) +(?:<\.\.\. )?(\w+)(?: resumed>)?\(?(.*?)(?:\) += (-?\d+).*|<unfinished \.\.\.>)?$"
-)
+_CALL = re.compile(r"(\d+) +(\w+)\((.*?)(?:\) += (-?\d+).*)?$")
+_UNFINISHED = re.compile(r"(?P<start>(?P<pid>\d+) +.*) <unfinished \.\.\.>$")
+_RESUMED = re.compile(r"(?P<pid>\d+) +<\.\.\. \w+ resumed>(?P<rest>.*)$")
 _NAME = re.compile(r'"((?:[^"\\]|\\.)*)"')
 
 _SYSTEM = (
@@ -125,11 +125,30 @@ class Place:
         return (directory / "trace").read_text(errors="replace").splitlines()
 
 
+def joined(lines: Iterable[str]) -> list[str]:
+    """Return the calls of a trace in the order in which they began, each in one piece.
+
+    strace writes two where another process's call comes between the start and the end of one: of
+    a fork, the child's first calls.
+    """
+    calls: list[str] = []
+    begun: dict[str, int] = {}
+    for line in lines:
+        if found := _UNFINISHED.match(line):
+            begun[found["pid"]] = len(calls)
+            calls.append(found["start"])
+        elif (found := _RESUMED.match(line)) and found["pid"] in begun:
+            calls[begun.pop(found["pid"])] += found["rest"]
+        else:
+            calls.append(line)
+    return calls
+
+
 def opened(lines: Iterable[str]) -> dict[str, set[str]]:
     """Return the names that root and others used, by ``root`` and ``owner``."""
     acting: dict[str, int] = defaultdict(int)
     names: dict[str, set[str]] = {"root": set(), "owner": set()}
-    for line in lines:
+    for line in joined(lines):
         found = _CALL.match(line)
         if not found:
             continue
