@@ -12,7 +12,7 @@ import postfix_harness
 import pytest
 from readable import as_root
 
-from greylist.commands.check.postconf import restrictions
+from greylist.commands.postfix.restrictions import restrictions
 from greylist.commands.setup.postfix import CALL, is_ours
 from greylist.commands.setup.restriction import FRESH, CannotTell, asks, inserted, without
 

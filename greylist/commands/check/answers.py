@@ -5,15 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from greylist.commands.check.host import CALL
-from greylist.commands.check.postconf import LISTS, called
 from greylist.commands.check.probe import ask, connect, is_running
 from greylist.commands.check.report import Finding
 from greylist.commands.check.smtpd import Doctor
+from greylist.commands.postfix.restrictions import LISTS, called
 
 if TYPE_CHECKING:
     from greylist.commands.check.host import Host
-    from greylist.commands.check.postconf import Service, View
     from greylist.commands.check.report import Findings
+    from greylist.commands.postfix.master import Service
+    from greylist.commands.postfix.restrictions import View
 
 
 class Asked(NamedTuple):

@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from greylist.commands.check.account import Account
-    from greylist.commands.check.postconf import Postfix
     from greylist.commands.check.report import Finding, Findings
     from greylist.commands.check.spawned import Filter
     from greylist.commands.invocation import Invocation
+    from greylist.commands.postfix.postconf import Postfix
 
 
 @click.command("check", short_help="Look for what is wrong, and say what mends it.")

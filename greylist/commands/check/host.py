@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from greylist.commands.check.postconf import Postfix, Service
     from greylist.commands.check.spawned import Filter
+    from greylist.commands.postfix.master import Service
+    from greylist.commands.postfix.postconf import Postfix
     from greylist.settings import Settings
 
 CALL = "check_policy_service"

@@ -15,18 +15,21 @@ from typing import TYPE_CHECKING, Any
 
 from greylist.commands.check import answers, recipients
 from greylist.commands.check.host import Host
-from greylist.commands.check.postconf import LISTS, Postfix, braced
 from greylist.commands.check.probe import connect
 from greylist.commands.check.report import Finding
 from greylist.commands.check.smtpd import Doctor, refuses_strangers
 from greylist.commands.check.spawned import set_in_file, with_program, with_user, without_option
+from greylist.commands.postfix.master import braced
+from greylist.commands.postfix.postconf import Postfix
+from greylist.commands.postfix.restrictions import LISTS
 from greylist.settings import DEFAULT_PATH, SettingsError, parse_time
 from greylist.system import has_others, is_system, quoted
 
 if TYPE_CHECKING:
-    from greylist.commands.check.postconf import Service, View
     from greylist.commands.check.report import Findings
     from greylist.commands.check.spawned import Filter
+    from greylist.commands.postfix.master import Service
+    from greylist.commands.postfix.restrictions import View
     from greylist.settings import Settings
 
 TIME_LIMIT = 3600

@@ -9,8 +9,8 @@ from greylist.local_domains import names
 from greylist.settings import DEFAULT_PATH
 
 if TYPE_CHECKING:
-    from greylist.commands.check.postconf import Postfix
     from greylist.commands.check.report import Findings
+    from greylist.commands.postfix.postconf import Postfix
     from greylist.settings import Settings
 
 

@@ -10,16 +10,24 @@ import re
 from typing import TYPE_CHECKING
 
 from greylist.commands.check.host import CALL
-from greylist.commands.check.postconf import EARLY, LATE, LISTS, RECIPIENT, RELAY, View, called
 from greylist.commands.check.report import Finding
+from greylist.commands.postfix.restrictions import (
+    EARLY,
+    LATE,
+    LISTS,
+    RECIPIENT,
+    RELAY,
+    View,
+    called,
+)
 from greylist.settings import SettingsError, parse_time
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from greylist.commands.check.host import Host
-    from greylist.commands.check.postconf import Step
     from greylist.commands.check.report import Findings
+    from greylist.commands.postfix.restrictions import Step
 
 _GUARDS = frozenset(("reject_unauth_destination", "defer_unauth_destination", "reject", "defer"))
 _ENDS = frozenset(("permit", "reject", "defer", "permit_auth_destination"))

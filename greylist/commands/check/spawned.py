@@ -18,8 +18,9 @@ from greylist.watched_file import File
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from greylist.commands.check.postconf import Postfix, Service
     from greylist.commands.check.report import Findings
+    from greylist.commands.postfix.master import Service
+    from greylist.commands.postfix.postconf import Postfix
 
 _CONFIG = "GREYLIST_CONFIG="
 

@@ -9,15 +9,17 @@ import subprocess
 from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
-from greylist.commands.check.postconf import LISTS, RECIPIENT, RELAY, Postfix, restrictions
 from greylist.commands.check.postfix import TIME_LIMIT
+from greylist.commands.postfix.postconf import Postfix
+from greylist.commands.postfix.restrictions import LISTS, RECIPIENT, RELAY, restrictions
 from greylist.commands.setup import restriction
 from greylist.commands.setup.steps import Refusal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from greylist.commands.check.postconf import Service, View
+    from greylist.commands.postfix.master import Service
+    from greylist.commands.postfix.restrictions import View
     from greylist.commands.setup.steps import Steps
 
 NAME = "greylist"

@@ -11,7 +11,7 @@ import itertools
 import re
 from typing import TYPE_CHECKING
 
-from greylist.commands.check.postconf import called, restrictions, spans, takes_argument
+from greylist.commands.postfix.restrictions import called, restrictions, spans, takes_argument
 
 if TYPE_CHECKING:
     from collections.abc import Callable
