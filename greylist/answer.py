@@ -84,8 +84,11 @@ class Responder:
         found = before.get((path, form))
         if found is None:
             own = form is rule
-            # As in postgrey, a file for local additions need not be there.
-            expected = not own and not path.endswith(".local")
+            expected = False
+            if not own:
+                from greylist.whitelist.postgrey import is_optional  # late, as the form is
+
+                expected = not is_optional(path)
             show = self._show if own else None
             found = Whitelist(path, self.log.warning, form, expected=expected, show=show)
         self._known[path, form] = found

@@ -12,7 +12,7 @@ from greylist.whitelist.prefilter import Prefilter
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from greylist.protocol import Request
     from greylist.whitelist.lines import Form
@@ -56,14 +56,18 @@ class Patterns:
                 self.doubts.append((number, "matches everybody"))
 
     def _add(self, pattern: bytes, line: Line) -> None:
-        self._lines[line.number] = line
         if line.attribute == b"client_address":
             self._networks.add(pattern, line.number)
-            return
-        expressions = self._expressions.get(line.attribute)
-        if expressions is None:
-            expressions = self._expressions[line.attribute] = Prefilter()
-        expressions.add(pattern, line.number)
+        else:
+            expressions = self._expressions.get(line.attribute)
+            if expressions is None:
+                expressions = self._expressions[line.attribute] = Prefilter()
+            expressions.add(pattern, line.number)
+        self._lines[line.number] = line
+
+    def lines(self) -> Iterable[Line]:
+        """Return the lines that are not left out, in the file's order."""
+        return self._lines.values()
 
     def match(self, subject: bytes, request: Request | None = None) -> Line | None:
         """Return a line that matches a request, or None.
@@ -140,8 +144,7 @@ class Whitelist:
         self._read = True
         self._patterns = Patterns(text, self._form, path)
         if self._show:
-            lines = [line.strip() for line in text.split(b"\n") if not line.startswith(b"#")]
-            self._show(b"|".join(filter(None, lines)))
+            self._show(b"|".join(self._patterns.lines()))
         name = path.rpartition("/")[2]
         for number, reason in self._patterns.errors:
             self._warn(f"{name}:{number}: {reason}; line left out")

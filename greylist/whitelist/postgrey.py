@@ -27,6 +27,11 @@ _NO_USER = b'"(),:;<>@[\\]'
 _NO_DOMAIN = b" \t\"'()<>;:\\[]/"
 
 
+def is_optional(path: str) -> bool:
+    """Return whether a file need not be there: one for local additions, as in postgrey."""
+    return path.endswith(".local")
+
+
 def client_rule(line: bytes) -> Rule | None:
     """Return the attribute and pattern of a line of ``whitelist_clients``, or None.
 

@@ -15,6 +15,7 @@ from greylist.system import quoted
 from greylist.watched_file import File
 from greylist.whitelist.lines import samples
 from greylist.whitelist.matcher import Patterns
+from greylist.whitelist.postgrey import is_optional
 from greylist.whitelist.regex import Expressions
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def _file(settings: Settings, account: Account, subject: str, path: str, form: F
     findings = list(_lines(subject, path, text, form))
     yield from findings
     if not any(finding.level == "error" for finding in findings):
-        number = sum(bool(line.strip()) and line[:1] != b"#" for line in text.split(b"\n"))
+        number = sum(_parsed(form, line) is not None for line in text.split(b"\n"))
         if not number and subject == "greylist_recipients":
             words = f"{path} names nobody: {_NOBODY}"
             yield Finding("error", subject, words, _name(settings, path))
@@ -100,8 +101,7 @@ def _age(text: bytes) -> int | None:
 
 
 def _missing(settings: Settings, subject: str, path: str) -> Finding:
-    # As in postgrey, a file for local additions need not be there.
-    if subject == "whitelist" or path.endswith(".local"):
+    if subject == "whitelist" or is_optional(path):
         return Finding("ok", subject, f"no {path}: it matches nobody")
     if subject == "greylist_recipients":
         return Finding("error", subject, f"{path} does not exist: {_NOBODY}", _name(settings, path))
