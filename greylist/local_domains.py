@@ -23,6 +23,9 @@ _PROGRAMS = ("/usr/sbin/postconf", "/usr/local/sbin/postconf", "/usr/bin/postcon
 
 _DIRECTORY = "/etc/postfix"
 
+_TABLE = frozenset(":/!")
+"""What no domain has, but each file, table or exception has (postconf(5))."""
+
 _asked: list[Found] = []
 
 
@@ -39,7 +42,12 @@ def local_domains(settings: Settings) -> Found:
 def names(value: str) -> tuple[bytes, ...]:
     """Return the domains in a value of ``mydestination``; what is a file or a table is left out."""
     words = value.lower().replace(",", " ").split()
-    return tuple(dict.fromkeys(w.encode() for w in words if not set(w) & set(":/!")))
+    return tuple(dict.fromkeys(word.encode() for word in words if _TABLE.isdisjoint(word)))
+
+
+def tables(value: str) -> list[str]:
+    """Return the files and tables in a value of ``mydestination``, which ``names`` leaves out."""
+    return [word for word in value.replace(",", " ").split() if not _TABLE.isdisjoint(word)]
 
 
 def _ask() -> Found:

@@ -192,6 +192,13 @@ SOUND = {
         "call": "{ unix:/private/greylist, default_action=DUNNO, timeout=10s }",
         "master": ["smtp inet n - y - - smtpd"],
     },
+    "an smtpd that master(8) does not start": {
+        "main": ["master_service_disable = 2525.inet"],
+        "master": [
+            "smtp inet n - n - - smtpd",
+            f"2525 inet n - n - - smtpd -o {OVER}reject_unauth_destination",
+        ],
+    },
     "another smtpd has other time-outs": {
         "master": [
             "smtp inet n - n - - smtpd",

@@ -12,8 +12,8 @@ import postfix_harness
 import pytest
 from readable import as_root
 
-from greylist.commands.postfix.restrictions import restrictions
-from greylist.commands.setup.postfix import CALL, is_ours
+from greylist.commands.postfix.restrictions import policy_call, restrictions
+from greylist.commands.setup.postfix import is_ours
 from greylist.commands.setup.restriction import FRESH, CannotTell, asks, inserted, without
 
 from .postfix_files import user
@@ -26,6 +26,7 @@ smtp inet n - y - - smtpd
 submission inet n - y - - smtpd
   -o smtpd_recipient_restrictions=reject
 """
+CALL = policy_call("unix:private/greylist")
 ASK = f"check_policy_service {CALL}"
 
 
@@ -86,6 +87,13 @@ def test_no_certain_place(text, relay, words):
     """Where the place is not certain, that is said."""
     with pytest.raises(CannotTell, match=words):
         inserted(text, relay.replace(",", "").split(), CALL)
+
+
+def test_an_endpoint_of_ours():
+    """``local:`` is ``unix:`` to Postfix, so a list that has it asks already."""
+    text = "reject_unauth_destination, check_policy_service local:private/greylist"
+    assert asks(text, is_ours) == 1
+    assert asks(text.replace("local:", "inet:"), is_ours) is None
 
 
 def value(mx, name, option="-h"):

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from greylist.commands.check.host import CALL
 from greylist.commands.check.probe import ask, connect, is_running
 from greylist.commands.check.report import Finding
 from greylist.commands.check.smtpd import Doctor
-from greylist.commands.postfix.restrictions import LISTS, called
+from greylist.commands.postfix.restrictions import CALL, LISTS, called
 
 if TYPE_CHECKING:
     from greylist.commands.check.host import Host

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from greylist.commands.postfix.master import parts
+from greylist.commands.postfix.restrictions import policy_call
+
 if TYPE_CHECKING:
     from greylist.commands.check.spawned import Filter
     from greylist.commands.postfix.master import Service
     from greylist.commands.postfix.postconf import Postfix
     from greylist.settings import Settings
-
-CALL = "check_policy_service"
 
 
 class Host:
@@ -39,10 +40,10 @@ class Host:
         """Return whether an endpoint is a greylist's: one in master.cf, or a server's."""
         if any(one.service.is_at(endpoint) for one in self.filters):
             return True
-        kind, _, place = endpoint.partition(":")
+        kind, place = parts(endpoint)
         for address in self._settings.listen:
-            theirs, _, there = address.partition(":")
-            if theirs == {"local": "unix"}.get(kind, kind) and there.endswith(place):
+            theirs, there = parts(address)
+            if theirs == kind and there.endswith(place):
                 return True
         if not self.filters and endpoint == self.endpoint:
             return True
@@ -62,8 +63,7 @@ class Host:
     def call(self, endpoint: str = "") -> str:
         """Return the best way to ask us, at this endpoint of ours or at the first one."""
         endpoint = endpoint or self.endpoint
-        timeout = max(10, self.settings(endpoint).lock_timeout + 5)
-        return f"{{ {endpoint}, default_action=DUNNO, timeout={timeout}s }}"
+        return policy_call(endpoint, max(10, self.settings(endpoint).lock_timeout + 5))
 
     def is_chrooted(self, line: Service) -> bool:
         """Return whether a service of master.cf sees the queue directory as its root."""

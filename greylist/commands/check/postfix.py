@@ -6,7 +6,6 @@ Postfix's SMTPD_POLICY_README and spawn(8).
 
 from __future__ import annotations
 
-import grp
 import os
 import pwd
 import shutil
@@ -19,13 +18,14 @@ from greylist.commands.check.probe import connect
 from greylist.commands.check.report import Finding
 from greylist.commands.check.smtpd import Doctor, refuses_strangers
 from greylist.commands.check.spawned import set_in_file, with_program, with_user, without_option
-from greylist.commands.postfix.master import braced
-from greylist.commands.postfix.postconf import Postfix
+from greylist.commands.postfix.master import enabled, from_outside, spawning
+from greylist.commands.postfix.postconf import Postfix, program
 from greylist.commands.postfix.restrictions import LISTS
 from greylist.settings import DEFAULT_PATH, SettingsError, parse_time
 from greylist.system import has_others, is_system, quoted
 
 if TYPE_CHECKING:
+    from greylist.commands.check.account import Account
     from greylist.commands.check.report import Findings
     from greylist.commands.check.spawned import Filter
     from greylist.commands.postfix.master import Service
@@ -38,8 +38,8 @@ TIME_LIMIT = 3600
 
 def find(directory: str | None) -> Postfix | None:
     """Return the Postfix of this host; None if there is none."""
-    program = shutil.which("postconf") or shutil.which("postconf", path="/usr/sbin")
-    return Postfix(program, directory, keep=True) if program else None
+    postconf = program("postconf")
+    return Postfix(postconf, directory, keep=True) if postconf else None
 
 
 def examine(postfix: Postfix | None, filters: list[Filter], settings: Settings) -> Findings:
@@ -68,14 +68,15 @@ def examine(postfix: Postfix | None, filters: list[Filter], settings: Settings) 
 def _smtpds(host: Host, lines: list[Service]) -> Findings:
     """Yield what is to say about who asks, and who answers."""
     postfix = host.postfix
-    every = [line for line in lines if line.command == "smtpd"]
+    started = enabled(lines, postfix.value("master_service_disable"))
+    every = [line for line in started if line.command == "smtpd"]
     views = {line.title: postfix.view(line.overrides) for line in every}
     strangers = [
         line
         for line in every
         if line.is_for_strangers and (line.is_public or not refuses_strangers(views[line.title]))
     ]
-    outside = [line for line in strangers if not line.is_local] or strangers
+    outside = from_outside(strangers)
     if not outside:
         text = "no smtpd in master.cf takes mail from outside, so nobody asks greylist"
         remedy = postfix.shell("postconf", "-M", "smtp/inet=smtp inet n - y - - smtpd")
@@ -138,10 +139,9 @@ def _is_served(lines: list[Service], postfix: Postfix) -> bool:
 
 
 def _service_line(settings: Settings) -> str:
-    words = [f"user={_user(settings)}", f"argv={_program()}"]
-    if settings.path not in {"", DEFAULT_PATH}:
-        words += ["--config", settings.path]
-    return f"greylist unix - n n - 0 spawn {' '.join(map(braced, words))}"
+    own = settings.path not in {"", DEFAULT_PATH}
+    argv = [_program(), *(["--config", settings.path] if own else [])]
+    return spawning("greylist", _user(settings), argv)
 
 
 def _user(settings: Settings) -> str:
@@ -183,7 +183,7 @@ def _master(one: Filter, postfix: Postfix) -> Findings:
 def _process(one: Filter, postfix: Postfix) -> Findings:
     service, settings = one.service, one.settings
     name, owner = service.name, _owner(settings)
-    user, _, group = service.user.partition(":")
+    user = service.user.partition(":")[0]
     if service.chroot == "y":
         text = f"{name} runs chrooted, where neither Python nor the database is"
         yield Finding(
@@ -193,10 +193,7 @@ def _process(one: Filter, postfix: Postfix) -> Findings:
         text = f"{name}: spawn(8) refuses to run it as {user or 'nobody in particular'}"
         yield Finding("error", "master.cf", text, _as_user(service, _user(settings), postfix))
         return
-    try:
-        entry = pwd.getpwnam(user)
-        gid = grp.getgrnam(group).gr_gid if group else entry.pw_gid
-    except KeyError:
+    if one.account is None:
         text = f"{name}: there is no {service.user}"
         yield Finding("error", "master.cf", text, f"useradd --system --no-create-home {user}")
         return
@@ -207,7 +204,7 @@ def _process(one: Filter, postfix: Postfix) -> Findings:
         if has_others(settings.database):
             remedy = "Have database = name a file in a directory of its own."
         yield Finding("error", "master.cf", text, remedy)
-    complaint = _complaint(service, entry.pw_uid, gid)
+    complaint = _complaint(service, one.account)
     if complaint:
         text = f"{name}: {user} cannot run {service.program}: {complaint}"
         place = os.path.dirname(os.path.dirname(os.path.realpath(service.program)))
@@ -228,9 +225,9 @@ def _as_user(service: Service, user: str, postfix: Postfix) -> str:
     return command
 
 
-def _complaint(service: Service, uid: int, gid: int) -> str:
+def _complaint(service: Service, account: Account) -> str:
     """Return why the program does not run; root tries it as its user, others as themselves."""
-    identity: dict[str, Any] = {"user": uid, "group": gid, "extra_groups": []}
+    identity: dict[str, Any] = {"user": account.uid, "group": account.gid, "extra_groups": []}
     try:
         done = subprocess.run(
             [*service.argv, "--version"],

@@ -7,6 +7,8 @@ import socket
 import time
 from contextlib import suppress
 
+from greylist.commands.postfix.master import parts
+
 PATIENCE = 10.0
 """Seconds that an answer may take: the time that main.cf should give it."""
 
@@ -34,8 +36,8 @@ def connect(endpoint: str, queue: str, root: str = "") -> socket.socket:
     Raises:
         OSError: nobody listens there, or this user may not know.
     """
-    kind, _, place = endpoint.partition(":")
-    if kind in {"unix", "local"}:
+    kind, place = parts(endpoint)
+    if kind == "unix":
         found = socket.socket(socket.AF_UNIX)
         try:
             found.settimeout(PATIENCE)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from greylist.commands.check.report import Finding
-from greylist.local_domains import names
+from greylist.local_domains import names, tables
 from greylist.settings import DEFAULT_PATH
 
 if TYPE_CHECKING:
@@ -21,14 +21,14 @@ def examine(postfix: Postfix, settings: Settings) -> Findings:
     where = settings.path or DEFAULT_PATH
     value, given = postfix.value("mydestination"), settings.mydestination
     domains = names(value)
-    tables = [word for word in value.replace(",", " ").split() if set(word) & set(":/!")]
-    if not given and tables:
-        text = f"mydestination of main.cf has {tables[0]}, which greylist does not look into: "
+    unread = tables(value)
+    if not given and unread:
+        text = f"mydestination of main.cf has {unread[0]}, which greylist does not look into: "
         text += "a user's address in a domain of it escapes greylist_recipients"
         known = b" ".join(domains).decode()
         remedy = f"Write into {where} all domains:\nmydestination = {known} ..."
         yield Finding("warning", "recipients", text, remedy)
-    elif given and not tables and set(given) != set(domains):
+    elif given and not unread and set(given) != set(domains):
         text = "mydestination is not as in main.cf: greylist_recipients takes other addresses for "
         text += "one user's than Postfix does"
         remedy = f"Delete mydestination from {where}, so that Postfix is asked."

@@ -9,16 +9,20 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from greylist.commands.check.host import CALL
 from greylist.commands.check.report import Finding
 from greylist.commands.postfix.restrictions import (
+    CALL,
     EARLY,
+    ENDS,
+    GUARDS,
     LATE,
     LISTS,
     RECIPIENT,
     RELAY,
     View,
     called,
+    packed,
+    takes_argument,
 )
 from greylist.settings import SettingsError, parse_time
 
@@ -29,8 +33,9 @@ if TYPE_CHECKING:
     from greylist.commands.check.report import Findings
     from greylist.commands.postfix.restrictions import Step
 
-_GUARDS = frozenset(("reject_unauth_destination", "defer_unauth_destination", "reject", "defer"))
-_ENDS = frozenset(("permit", "reject", "defer", "permit_auth_destination"))
+_ENDS = ENDS | {"permit_auth_destination"}
+"""Restrictions behind which nothing is asked about mail for us."""
+
 _LISTED = frozenset(("reject_unlisted_recipient", "reject_unverified_recipient"))
 _OWN = frozenset(
     (
@@ -207,8 +212,11 @@ class Doctor:
     def _set(self, name: str, items: list[str]) -> str:
         """Return the command that sets a list or class."""
         if self._title and name in LISTS:
-            # postconf(1) takes no blank here, and Postfix a comma for it, in braces too.
-            value = re.sub(r"[\s,]+", ",", ",".join(items)).replace("{,", "{").replace(",}", "}")
+            try:
+                value = packed(items)
+            except ValueError as error:
+                words = f"By hand, as postconf cannot write {error}: in master.cf, {self._title}"
+                return f"{words}, {name} = {' '.join(items)}."
             return self._host.postfix.shell("postconf", "-P", f"{self._title}/{name}={value}")
         return self._host.postfix.shell("postconf", f"{name} = {' '.join(items)}")
 
@@ -241,7 +249,7 @@ class Doctor:
                 warn = [word]
                 continue
             part = [*warn, word]
-            if word.lower().startswith(("check_", "reject_rbl", "reject_rhsbl")):
+            if takes_argument(word):
                 part.append(next(words, ""))
             if word.lower() == CALL and self._host.is_ours(called(part[-1])[0]):
                 ours.append(part[-2:])
@@ -312,7 +320,7 @@ def _is_end(part: list[str]) -> bool:
 
 def _guards(steps: list[Step]) -> bool:
     """Return whether these restrictions let no mail through that is for elsewhere."""
-    return any(step.name in _GUARDS and not step.warned for step in steps)
+    return any(step.name in GUARDS and not step.warned for step in steps)
 
 
 def refuses_strangers(view: View) -> bool:

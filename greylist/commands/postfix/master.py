@@ -110,12 +110,43 @@ class Service(NamedTuple):
 
     def is_at(self, endpoint: str) -> bool:
         """Return whether an endpoint of main.cf is this service."""
-        kind, _, place = endpoint.partition(":")
-        if {"local": "unix"}.get(kind, kind) != self.type:
+        kind, place = parts(endpoint)
+        if kind != self.type:
             return False
         if self.type == "unix":
             return ("/" + place).endswith("/" + self.endpoint.partition(":")[2])
         return place.rpartition(":")[2] == self.name.rpartition(":")[2]
+
+
+def parts(endpoint: str) -> tuple[str, str]:
+    """Return the type of an endpoint of main.cf, of which ``local`` is ``unix``, and its place."""
+    kind, _, place = endpoint.partition(":")
+    return {"local": "unix"}.get(kind, kind), place
+
+
+def enabled(lines: list[Service], disabled: str) -> list[Service]:
+    """Return the services that master(8) starts.
+
+    Args:
+        lines: of master.cf.
+        disabled: main.cf's ``master_service_disable``: types, and names with types.
+    """
+    off = set(re.split(r"[\s,]+", disabled.replace(".", "/")))
+    return [line for line in lines if off.isdisjoint((line.type, line.title))]
+
+
+def from_outside(services: list[Service]) -> list[Service]:
+    """Return the services that other hosts reach.
+
+    At loopback a filter gives mail back; where there is nothing else, mail comes by a tunnel.
+    """
+    return [service for service in services if not service.is_local] or services
+
+
+def spawning(name: str, user: str, argv: list[str]) -> str:
+    """Return the line of master.cf that has spawn(8) run a program as a user."""
+    words = [f"user={user}", f"argv={argv[0]}", *argv[1:]]
+    return f"{name} unix - n n - 0 spawn {' '.join(map(braced, words))}"
 
 
 def parse_service(line: str) -> Service:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shlex
+import shutil
 import subprocess
 from typing import TYPE_CHECKING
 
@@ -18,6 +20,7 @@ _PARAMETERS = (
     "compatibility_level",
     "default_process_limit",
     "export_environment",
+    "master_service_disable",
     "mydestination",
     "queue_directory",
     "recipient_delimiter",
@@ -119,6 +122,13 @@ class Postfix:
         if missing:
             found |= _pairs(self.ask("-x", *options, *missing))
         return {name: found.get(name, "") for name in names}
+
+
+def program(name: str) -> str:
+    """Return the path of a program of Postfix's; empty if there is none."""
+    # Whoever becomes root by su(1) has a PATH without it.
+    found = shutil.which(name) or shutil.which(name, path="/usr/sbin:/usr/local/sbin")
+    return os.path.abspath(found) if found else ""
 
 
 def _pairs(text: str) -> dict[str, str]:

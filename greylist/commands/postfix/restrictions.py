@@ -13,6 +13,15 @@ RELAY = "smtpd_relay_restrictions"
 EARLY = ("smtpd_client_restrictions", "smtpd_helo_restrictions", "smtpd_sender_restrictions")
 LATE = ("smtpd_data_restrictions", "smtpd_end_of_data_restrictions")
 LISTS = (*EARLY, RELAY, RECIPIENT, *LATE)
+
+CALL = "check_policy_service"
+"""The restriction that asks a policy service."""
+
+GUARDS = frozenset(("reject_unauth_destination", "defer_unauth_destination", "reject", "defer"))
+"""Restrictions that refuse mail for elsewhere."""
+
+ENDS = frozenset(("permit", "reject", "defer"))
+"""Restrictions behind which nothing is asked any more (SMTPD_ACCESS_README)."""
 _BRACED = r"\{(?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*\}"
 _ITEM = re.compile(rf"(?:{_BRACED}|[^\s,{{}}])+")
 """A word ends at a blank or comma outside of braces: ``inline:{ {a = b} }`` is one."""
@@ -124,3 +133,27 @@ def called(call: str) -> tuple[str, dict[str, str]]:
     words = _ITEM.findall(re.sub(r"\s*=\s*", "=", inner))
     pairs = (word.strip("{} \t").partition("=") for word in words[1:])
     return (words[0] if words else ""), {name.strip(): value.strip() for name, _, value in pairs}
+
+
+def policy_call(endpoint: str, seconds: int = 10) -> str:
+    """Return what should follow ``check_policy_service``: in trouble, mail is let through.
+
+    Args:
+        endpoint: of our service.
+        seconds: for which Postfix waits for an answer.
+    """
+    return f"{{ {endpoint}, default_action=DUNNO, timeout={seconds}s }}"
+
+
+def packed(items: list[str]) -> str:
+    """Return a list in the form in which postconf(1) writes it into master.cf: without blanks.
+
+    Postfix takes a comma for one, in braces too.
+
+    Raises:
+        ValueError: there is no such form, as an item has braces within braces.
+    """
+    tight = [re.sub(r"[\s,]*([{}])[\s,]*", r"\1", item) for item in items]
+    if any(item.count("{") > 1 or re.search(r"\s=|=\s", item) for item in tight):
+        raise ValueError("braces within braces")
+    return ",".join(re.sub(r"[\s,]+", ",", item) for item in tight)

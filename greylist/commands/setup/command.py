@@ -140,12 +140,8 @@ def _offer(postfix: Configuration, serve: bool, unit: Server, is_news: bool) -> 
             postfix.reload()
         return server.start(steps, unit.socket, written)
     server.stop(steps, unit.directory)
-    words = [unit.program]
-    if unit.config != settings_module.DEFAULT_PATH:
-        words += ["--config", unit.config]
-    first = f"{{ argv={unit.program} }}" if " " in unit.program else f"argv={unit.program}"
-    rest = [f"{{ {word} }}" if " " in word else word for word in words[1:]]
-    postfix.set_service(unit.user, " ".join([first, *rest]))
+    own = unit.config != settings_module.DEFAULT_PATH
+    postfix.set_service(unit.user, [unit.program, *(["--config", unit.config] if own else [])])
     if is_news or steps.count > before:
         # Before anything asks it: a new smtpd reads main.cf at once, the master its file only now.
         postfix.reload()

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 from greylist.commands.check.postfix import TIME_LIMIT
-from greylist.commands.postfix.postconf import Postfix
-from greylist.commands.postfix.restrictions import LISTS, RECIPIENT, RELAY, restrictions
+from greylist.commands.postfix.master import enabled, from_outside, parts, spawning
+from greylist.commands.postfix.postconf import Postfix, program
+from greylist.commands.postfix.restrictions import (
+    CALL,
+    LISTS,
+    RECIPIENT,
+    RELAY,
+    packed,
+    policy_call,
+    restrictions,
+)
 from greylist.commands.setup import restriction
 from greylist.commands.setup.steps import Refusal
 
@@ -24,7 +32,7 @@ if TYPE_CHECKING:
 
 NAME = "greylist"
 ENDPOINT = f"unix:private/{NAME}"
-CALL = f"{{ {ENDPOINT}, default_action=DUNNO, timeout=10s }}"
+_CALL = policy_call(ENDPOINT)
 _REFERENCE = re.compile(r"\$[{(]?(\w+)")
 
 
@@ -40,15 +48,15 @@ class Configuration:
         """Read main.cf and master.cf; Refusal if there is no Postfix, or no right to change it."""
         self.steps = steps
         self.directory = directory
-        program = _program("postconf")
-        if not program:
+        postconf = program("postconf")
+        if not postconf:
             raise Refusal("there is no postconf here: install Postfix first")
-        self._postconf = [program, *(["-c", directory] if directory else [])]
+        self._postconf = [postconf, *(["-c", directory] if directory else [])]
         self._postfix = [
-            _program("postfix") or "postfix",
+            program("postfix") or "postfix",
             *(["-c", directory] if directory else []),
         ]
-        self._asked = Postfix(program, directory)
+        self._asked = Postfix(postconf, directory)
         self._read()
         # Before any change, as postfix(1) waits for a file to be some seconds old.
         self._runs = _succeeds(*self._postfix, "status")
@@ -84,7 +92,7 @@ class Configuration:
         known = FOREIGN[origin](endpoint) or any(map(endpoint.endswith, told))
         return known and not self._is_ours(endpoint)
 
-    def set_service(self, user: str, argv: str) -> None:
+    def set_service(self, user: str, argv: list[str]) -> None:
         """Write our line of master.cf, and how long spawn(8) lets a filter live.
 
         A service of another name that is asked already is as good.
@@ -98,7 +106,7 @@ class Configuration:
                 break
         else:
             name = NAME
-            line = f"{NAME} unix - n n - 0 spawn user={user} {argv}"
+            line = spawning(NAME, user, argv)
             self.steps.run(*self._postconf, "-M", f"{NAME}/unix={line}")
         limit = f"{name}_time_limit"
         if self._asked.ask("-n", limit).strip():
@@ -142,7 +150,7 @@ class Configuration:
             return {}
         name, place, view = self._in_force()
         try:
-            text = restriction.inserted(self._raw(place), view.words(RELAY), CALL)
+            text = restriction.inserted(self._raw(place), view.words(RELAY), _CALL)
             return {place: self._writable(place, text)}
         except restriction.CannotTell as error:
             raise Refusal(f"cannot tell where in {name} to ask: {error}{_by_hand()}") from error
@@ -175,7 +183,7 @@ class Configuration:
                 if asks_us:
                     text = restriction.without(text, number)
                 else:
-                    text, asks_us = restriction.replaced(text, number, CALL), True
+                    text, asks_us = restriction.replaced(text, number, _CALL), True
             lists[place] = self._writable(place, text)
         if ours and not lists:
             self.steps.keep(f"{next(iter(ours))} asks greylist")
@@ -269,10 +277,8 @@ class Configuration:
 
     def _strangers(self) -> list[Service]:
         """Return the services of master.cf to which mail comes from outside."""
-        off = set(re.split(r"[\s,]+", self._raw("master_service_disable").replace(".", "/")))
-        found = [s for s in self._lines if s.is_for_strangers and off.isdisjoint((s.type, s.title))]
-        # At loopback a filter gives mail back; where there is nothing else, it comes from a tunnel.
-        return [service for service in found if not service.is_local] or found
+        started = enabled(self._lines, self._raw("master_service_disable"))
+        return from_outside([service for service in started if service.is_for_strangers])
 
     def _raw(self, place: str, expanded: bool = False) -> str:
         """Return a value as it is written, of main.cf or (with slashes) of master.cf."""
@@ -282,13 +288,12 @@ class Configuration:
 
     def _writable(self, place: str, text: str) -> str:
         """Return a list as postconf(1) can write it there; Refusal if it cannot."""
-        # Of master.cf it takes no blank, and Postfix a comma for it, in braces too.
         if "/" not in place:
             return text
-        items = [re.sub(r"[\s,]*([{}])[\s,]*", r"\1", item) for item in restrictions(text)]
-        if any(item.count("{") > 1 or re.search(r"\s=|=\s", item) for item in items):
-            raise Refusal(f"cannot write braces within braces into {place}{_by_hand()}")
-        return ",".join(re.sub(r"[\s,]+", ",", item) for item in items)
+        try:
+            return packed(restrictions(text))
+        except ValueError as error:
+            raise Refusal(f"cannot write {error} into {place}{_by_hand()}") from error
 
     def _write(self, place: str, text: str) -> None:
         if "/" in place:
@@ -308,7 +313,8 @@ class Configuration:
 
 def is_ours(endpoint: str) -> bool:
     """Return whether an endpoint of main.cf is our service."""
-    return endpoint.startswith("unix:") and endpoint.endswith(f"/{NAME}")
+    kind, place = parts(endpoint)
+    return kind == "unix" and place.endswith(f"/{NAME}")
 
 
 def is_postgrey(endpoint: str) -> bool:
@@ -328,15 +334,10 @@ FOREIGN: dict[str, Callable[[str], bool]] = {"postgrey": is_postgrey, "sqlgrey":
 def _by_hand() -> str:
     return (
         f".\nPut it there yourself, after reject_unauth_destination, and run setup again:\n"
-        f"    check_policy_service {CALL}"
+        f"    {CALL} {_CALL}"
     )
 
 
 def _succeeds(*command: str) -> bool:
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
     return not done.returncode
-
-
-def _program(name: str) -> str:
-    found = shutil.which(name) or shutil.which(name, path="/usr/sbin:/usr/local/sbin")
-    return os.path.abspath(found) if found else ""

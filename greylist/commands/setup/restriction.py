@@ -11,7 +11,15 @@ import itertools
 import re
 from typing import TYPE_CHECKING
 
-from greylist.commands.postfix.restrictions import called, restrictions, spans, takes_argument
+from greylist.commands.postfix.restrictions import (
+    CALL,
+    ENDS,
+    GUARDS,
+    called,
+    restrictions,
+    spans,
+    takes_argument,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,9 +27,6 @@ if TYPE_CHECKING:
 FRESH = ["permit_mynetworks", "permit_sasl_authenticated", "reject_unauth_destination"]
 """What every host has before the policy service that has no list of its own (README.md)."""
 
-ENDS = ("permit", "reject", "defer")
-GUARDS = frozenset(("reject_unauth_destination", "defer_unauth_destination", "reject"))
-_POLICY = "check_policy_service"
 _PLAIN = frozenset((*FRESH, "defer_unauth_destination"))
 _TABLE = re.compile(r"\w+:")
 
@@ -39,7 +44,7 @@ def effective(items: list[str]) -> list[str]:
 def asks(text: str, is_ours: Callable[[str], bool]) -> int | None:
     """Return where a list's item ``check_policy_service`` stands that asks such an endpoint."""
     for number, (item, argument) in enumerate(itertools.pairwise(restrictions(text))):
-        if item.lower() == _POLICY and is_ours(called(argument)[0]):
+        if item.lower() == CALL and is_ours(called(argument)[0]):
             return number
     return None
 
@@ -60,7 +65,7 @@ def inserted(text: str, relay: list[str], call: str) -> str:
     if not items:
         if not relayed:
             raise CannotTell("smtpd_relay_restrictions refuses nobody")
-        return f"{fresh(relay)} {_POLICY} {call}"
+        return f"{fresh(relay)} {CALL} {call}"
     if any(map(_is_reference, ["", *items], items)):
         raise CannotTell("it refers to other parameters")
     lower = [item.lower() for item in items]
@@ -72,7 +77,7 @@ def inserted(text: str, relay: list[str], call: str) -> str:
     late = [n for n in range(end, len(items)) if lower[n] == "reject_unlisted_recipient"]
     if late:
         raise CannotTell(f"reject_unlisted_recipient stands behind {items[end]}")
-    return _put(text, end, f"{_POLICY} {call}")
+    return _put(text, end, f"{CALL} {call}")
 
 
 def is_guarded(items: list[str]) -> bool:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import subprocess
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
+from greylist.commands.check.probe import connect
 from greylist.commands.setup.account import example
 from greylist.commands.setup.steps import Refusal
 from greylist.commands.whole_file import write_whole
@@ -170,10 +170,8 @@ def _is(state: str, name: str) -> bool:
 
 def listens(path: str) -> bool:
     """Return whether a server accepts connections at a unix socket."""
-    with socket.socket(socket.AF_UNIX) as client:
-        client.settimeout(2)
-        try:
-            client.connect(path)
-        except OSError:
-            return False
+    try:
+        connect(f"unix:{path}", "/").close()
+    except OSError:
+        return False
     return True
