@@ -28,6 +28,8 @@ _MODE = 0o644
 def write_whole(path: str, text: str) -> None:
     """Put a file in the place of another, so that nobody ever reads half of it.
 
+    The text may have bytes that are no UTF-8, as surrogates.
+
     It keeps the mode and, if it can be, the owner of a file that was there. What is no file, such
     as a terminal or a FIFO, is written to.
 
@@ -134,5 +136,5 @@ def _like(descriptor: int, before: os.stat_result | None) -> None:
 
 
 def _write(descriptor: int, text: str) -> None:
-    with open(descriptor, "w", encoding="utf-8") as file:
+    with open(descriptor, "w", encoding="utf-8", errors="surrogateescape") as file:
         file.write(text)

@@ -199,11 +199,11 @@ def test_settings_that_are_there(mx):
     """Options go into settings that set nothing; others are never changed, and not passed over."""
     mx.write(GUARD)
     config = mx.host.config
-    config.write_text("# all as it comes\n#delay = 300s\n")
+    config.write_bytes(b"# all as it comes, caf\xe9\n#delay = 300s\n")
     mx.setup()
-    text = config.read_text()
-    assert text.startswith("# all as it comes\n#delay = 300s\n")
-    assert f"database = {mx.host.database}\n" in text
+    text = config.read_bytes()
+    assert text.startswith(b"# all as it comes, caf\xe9\n#delay = 300s\n")
+    assert f"database = {mx.host.database}\n".encode() in text
     assert "nothing was changed" in mx.setup()
     before = mx.state()
     asked = {"database": mx.host.database, "delay": "1h"}

@@ -146,6 +146,9 @@ def test_check_of_passwords(shared, server, tmp_path):
         assert findings(shared)[0][:2] == ("ok", "password")
         file.write_text("other")
         assert "WRONGPASS" in findings(shared)[-1][2]
+        file.unlink()
+        os.mkfifo(file)
+        assert findings(shared)[0][:3] == ("error", "password", f"{file}: not a regular file")
         shared.database = server.url.replace("://", "://:sesame@")
         shared.configure()
         os.chmod(shared.config, 0o644)

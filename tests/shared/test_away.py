@@ -268,14 +268,18 @@ def test_idle_connection(server, house):
     assert "away" not in logged(process)
 
 
-def test_password_file(server):
+@pytest.mark.parametrize("make", [None, os.mkfifo], ids=["missing", "FIFO"])
+def test_password_file(server, make):
     """A file that cannot be read is trouble as well; one that is mended needs no restart."""
     file = SharedHouse("valkey://h")
     path = file.directory / "password"
+    if make:
+        make(path)
     house = SharedHouse(server.url, database_password_file=path)
     with locked(server):
         process = house.filter()
         assert asked(process) == DUNNO
+        path.unlink(missing_ok=True)
         path.write_text("sesame\n")
         house.rest()
         assert asked(process) == DEFERRED

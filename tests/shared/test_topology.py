@@ -218,6 +218,11 @@ def test_tls(stack, certificates):
     reply, text = answer(url, **{**ours, "database_ca_file": "absent"})
     assert reply == DUNNO
     assert "No such file" in text
+    os.mkfifo(certificates / "fifo")
+    for name in ours:
+        reply, text = answer(url, **{**ours, name: "fifo"})
+        assert reply == DUNNO
+        assert "not a regular file" in text
     # A server that speaks no TLS there.
     reply, text = answer(f"valkeys://127.0.0.1:{server.port}", **ours)
     assert reply == DUNNO

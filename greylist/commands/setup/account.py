@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 from greylist.commands.setup.steps import Refusal
 from greylist.commands.whole_file import write_whole
-from greylist.settings import Settings, load, logical_lines
+from greylist.settings import Settings, load
 from greylist.store.opening import is_url
+from greylist.watched_file import File
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -140,8 +141,7 @@ def make_settings(steps: Steps, path: str, lines: list[str]) -> None:
     if not missing:
         steps.keep(path)
     elif _is_silent(path):
-        with open(path, encoding="utf-8", errors="surrogateescape") as file:
-            text = file.read()
+        text = File(path).read().decode("utf-8", "surrogateescape")
         _write(steps, f"add to {path}", path, text, lines)
     else:
         steps.keep(path)
@@ -165,8 +165,11 @@ def _not_said(path: str, lines: list[str]) -> list[str]:
 
 def _is_silent(path: str) -> bool:
     """Return whether a file of settings sets nothing, as the example does."""
-    with open(path, encoding="utf-8", errors="surrogateescape") as file:
-        return not logical_lines(file)
+    settings = Settings()
+    settings.file = File(path)
+    said: list[str] = []
+    settings.read(lambda _number, name, _wrong: said.append(name))
+    return not said
 
 
 def program(user: str) -> str:

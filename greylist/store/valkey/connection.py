@@ -13,6 +13,7 @@ import time
 from greylist.native import extension
 from greylist.store.valkey.errors import Cut, Refused, Unavailable, left, reason
 from greylist.store.valkey.resolver import resolve
+from greylist.watched_file import File
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -183,8 +184,7 @@ def read_password(path: str) -> str:
     if not path:
         return ""
     try:
-        with open(path, "rb") as file:
-            return file.read(4096).decode("utf-8", "surrogateescape").strip("\r\n")
+        return File(path).read().decode("utf-8", "surrogateescape").strip("\r\n")
     except OSError as error:
         raise Unavailable(f"cannot read {path}: {error.strerror}") from error
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import grp
 import os
 import pwd
@@ -16,6 +17,7 @@ from greylist.store.valkey.maintenance import PATIENCE
 from greylist.store.valkey.store import DEADLINE, reach
 from greylist.store.valkey.url import parse
 from greylist.system import quoted
+from greylist.watched_file import File
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -134,10 +136,13 @@ class Inspection:
         for path in filter(None, files):
             try:
                 mode = stat.S_IMODE(os.stat(path).st_mode)
-                with self._acting(), open(path, "rb"):
-                    pass
+                with self._acting():
+                    File(path).read()
             except OSError as error:
-                remedy = f"{_shut(path, self._user)}\n{_GREYLIST_GOES_ON}"
+                remedy = _shut(path, self._user)
+                if error.errno == errno.EINVAL:
+                    remedy = f"Put a regular file there: {path}"
+                remedy += f"\n{_GREYLIST_GOES_ON}"
                 yield ("error", "password", f"{path}: {error.strerror}", remedy)
                 continue
             if mode & 0o004:

@@ -6,6 +6,8 @@ import ssl
 from socket import socket
 from typing import TYPE_CHECKING
 
+from greylist.watched_file import File
+
 if TYPE_CHECKING:
     from typing import Any
 
@@ -21,6 +23,8 @@ def secured(plain: Any, host: str, secrets: Secrets, seconds: float) -> ssl.SSLS
     Raises:
         OSError: there is no such connection, or a file cannot be read.
     """
+    for path in filter(None, (secrets.ca, secrets.certificate)):
+        File(path).read()  # no regular file would hang OpenSSL
     context = ssl.create_default_context(cafile=secrets.ca or None)
     if secrets.certificate:
         context.load_cert_chain(secrets.certificate)
