@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import stat
 import tempfile
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -23,28 +24,47 @@ def directory(prefix: str) -> Iterator[str]:
     the two is closed because this process has died.
 
     Raises:
-        OSError: it cannot be made.
+        OSError: it cannot be made, or root would make it where another user can put his own.
     """
+    place = os.path.realpath(tempfile.gettempdir())
+    reached = _in_reach(place) if os.getuid() == 0 else ""
+    if reached:
+        raise OSError(
+            f"{reached} is in reach of other users, who could put files of theirs in the place of "
+            f"root's; name a directory of root's: TMPDIR=/var/tmp"
+        )
     ours, theirs = os.pipe(), os.pipe()
-    keeper = child.start(lambda: _keep(prefix, ours[0], theirs[1]))
+    keeper = child.start(lambda: _keep(place, prefix, ours[0], theirs[1]))
     os.close(ours[0])
     os.close(theirs[1])
     try:
         with open(theirs[0], "rb") as pipe:
             path = os.fsdecode(pipe.read())
         if not path:
-            raise OSError(f"no directory can be made in {tempfile.gettempdir()}")
+            raise OSError(f"no directory can be made in {place}")
         yield path
     finally:
         os.close(ours[1])
         os.waitpid(keeper, 0)
 
 
-def _keep(prefix: str, reader: int, writer: int) -> int:
+def _in_reach(place: str) -> str:
+    """Return a directory on the way to a place whose entries another user can rename, if any."""
+    while True:
+        status = os.stat(place)
+        shared = status.st_mode & stat.S_IWOTH and not status.st_mode & stat.S_ISVTX
+        if shared or status.st_uid not in {0, os.geteuid()}:
+            return place
+        if place == "/":
+            return ""
+        place = os.path.dirname(place)
+
+
+def _keep(place: str, prefix: str, reader: int, writer: int) -> int:
     """Make the directory, tell its name, and delete it when nobody can write to the pipe."""
     for name in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
         signal.signal(name, signal.SIG_IGN)  # sent to all of a service, and the other obeys
-    path = tempfile.mkdtemp(prefix=prefix)
+    path = tempfile.mkdtemp(prefix=prefix, dir=place)
     os.write(writer, os.fsencode(path))
     # Whatever else is open, such as the database's lock or a pipe to head(1), is not ours to hold.
     null = os.open(os.devnull, os.O_RDWR)

@@ -40,11 +40,11 @@ def write_whole(path: str, text: str) -> None:
     try:
         parent = _opened(directory)
         try:
-            if _is_stream(parent, name):
-                stream = os.open(name, os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC, dir_fd=parent)
-                _write(stream, text)
-            else:
+            stream = _stream(parent, name)
+            if stream is None:
                 _replace(parent, name, text)
+            else:
+                _write(stream, text)
         finally:
             os.close(parent)
     except OSError as error:
@@ -93,14 +93,30 @@ def _is_trusted(link: os.stat_result) -> bool:
     return link.st_uid in {0, os.geteuid()}
 
 
-def _is_stream(parent: int, name: str) -> bool:
-    """Return whether a name stands for something to be written to, such as /dev/stdout."""
+def _stream(parent: int, name: str) -> int | None:
+    """Open what is to be written to, such as /dev/stdout; None stands for a file to be replaced.
+
+    Something else may stand there as soon as it has been looked at, so no link is followed but
+    the one that was seen, and what was opened is looked at again.
+    """
+    target, follow = name, os.O_NOFOLLOW
     status = _status(parent, name)
     if status and stat.S_ISLNK(status.st_mode) and _is_trusted(status):
-        if os.readlink(name, dir_fd=parent).startswith("/proc/"):
-            return True
+        target, follow = os.readlink(name, dir_fd=parent), 0
         with suppress(FileNotFoundError):
-            status = os.stat(name, dir_fd=parent)
+            status = os.stat(target, dir_fd=parent)
+    descriptors = target.startswith("/proc/")  # as /dev/stdout is, which may be a file
+    if not descriptors and not _is_stream(status):
+        return None
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | follow
+    stream = os.open(target, flags, dir_fd=parent)
+    if not descriptors and not _is_stream(os.fstat(stream)):
+        os.close(stream)
+        raise OSError(errno.EBUSY, f"{name} was replaced meanwhile")
+    return stream
+
+
+def _is_stream(status: os.stat_result | None) -> bool:
     mode = status.st_mode if status else 0
     return stat.S_ISCHR(mode) or stat.S_ISFIFO(mode)
 

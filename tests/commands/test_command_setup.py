@@ -176,6 +176,19 @@ def test_refusals(mx, main, master, words):
 
 
 @needs_postconf
+def test_no_link_in_the_place_of_the_directory(mx):
+    """A link that somebody has put where the directory is made leads to no other directory."""
+    mx.write("smtpd_recipient_restrictions = reject_unauth_destination")
+    other, directory = mx.host.path / "other", mx.host.database.parent
+    other.mkdir(0o750)
+    directory.with_name(f"{directory.name}.new").symlink_to(other)
+    before = os.stat(other)
+    assert f"{directory}.new" in mx.setup(code=1)
+    assert os.stat(other) == before
+    assert not os.path.lexists(directory)
+
+
+@needs_postconf
 def test_serve(mx, program):
     """The server's units are written; without systemd, what is to be started is said."""
     if os.path.isdir("/run/systemd/system"):

@@ -87,7 +87,12 @@ def test_killed_creation_leaves_nothing_behind():
 @compiled
 @pytest.mark.parametrize(
     ("scenario", "call", "every"),
-    [("creation", "rename", 1), ("recovery", "pwrite", 7), ("quarantine", "rename", 5)],
+    [
+        ("creation", "rename", 1),
+        ("recovery", "pwrite", 7),
+        ("recovery", "write", 4),
+        ("quarantine", "rename", 5),
+    ],
 )
 def test_injected_errors(scenario, call, every):
     """An error of the disk is survived without loss, and no sound database is set aside."""

@@ -64,7 +64,10 @@ def make_directory(steps: Steps, settings: Settings, user: str) -> None:
         # Whoever finds it finds it whole: a set-up that was interrupted can be run again.
         unfinished = f"{directory}.new"
         os.makedirs(unfinished, 0o700, exist_ok=True)
-        os.chown(unfinished, entry.pw_uid, entry.pw_gid)
+        # Not by its name: where somebody else can put a link, it would be another directory's.
+        found = os.open(unfinished, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        os.fchown(found, entry.pw_uid, entry.pw_gid)
+        os.close(found)
         os.rename(unfinished, directory)
 
     steps.change(f"make directory {directory}, mode 0700, of {user}", make)
