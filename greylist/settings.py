@@ -519,7 +519,7 @@ class Settings:
         path = self.file.path
         text = self.file.read().decode("utf-8", "surrogateescape")
         self.path = path
-        for number, line in logical_lines(text.split("\n")):
+        for number, line in _logical_lines(text.split("\n")):
             key, equals, value = line.partition("=")
             wrong = ""
             try:
@@ -557,7 +557,7 @@ def load(path: str | None = None) -> Settings:
     return settings
 
 
-def logical_lines(lines: Iterable[str]) -> list[tuple[int, str]]:
+def _logical_lines(lines: Iterable[str]) -> list[tuple[int, str]]:
     """Return the lines that are no comments, continued ones joined, with their numbers.
 
     As in main.cf, comments and blank lines may stand between a line and its continuation.

@@ -73,5 +73,7 @@ def test_the_policy_knows_no_store():
         # An import reads other programs' databases, which are Berkeley DB's.
         if name.startswith("greylist.commands.") and "importers" not in name:
             kinds = {other for other in others if other.startswith("greylist.store.")}
-            names = {"greylist.store.opening", "greylist.store.memory", "greylist.store.valkey.url"}
+            names = {
+                f"greylist.store.{one}" for one in ("batches", "memory", "opening", "valkey.url")
+            }
             assert kinds <= names, name  # of which the last one reads settings

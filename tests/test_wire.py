@@ -83,6 +83,16 @@ def test_a_module_that_is_missing(place, command, environment, words):
     assert result.returncode == 1
 
 
+def test_a_shared_database_without_its_package(place):
+    """What only this setting needs is named with its remedy too."""
+    place.configure(database="valkey://127.0.0.1:1/0")
+    command = bare("-m", "greylist")
+    assert spawned(command, place, PYTHONPATH=str(ROOT)) == (b"", 1)
+    said = by_hand(command, place, PYTHONPATH=str(ROOT)).stderr.decode()
+    assert said.startswith("greylist: fatal: valkey://127.0.0.1:1: ")
+    assert said.endswith(f"; mend it: {sys.executable} -m pip install hiredis\n")
+
+
 BROKEN = [
     pytest.param(b"def (\n", b"SyntaxError: invalid syntax", id="half a line"),
     pytest.param(bytes(512), b"null bytes", id="zeros, as after a power cut"),

@@ -12,7 +12,8 @@ from greylist.commands import output
 from greylist.commands.entry import Entry, entries, entry_of
 from greylist.commands.list import show
 from greylist.commands.selection import Selection, selectors
-from greylist.commands.session import apply, opened, walk
+from greylist.commands.session import apply, opened
+from greylist.store.batches import walk
 
 if TYPE_CHECKING:
     from typing import Any

@@ -12,7 +12,8 @@ import click
 from greylist.commands import output
 from greylist.commands.entry import Entry, client_text, entries
 from greylist.commands.selection import Selection, selectors
-from greylist.commands.session import opened, walk
+from greylist.commands.session import opened
+from greylist.store.batches import walk
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from greylist import __version__
-from greylist.commands.report.statistics import Figures, gather
+from greylist.commands.report.statistics import QUANTILES, Figures, gather
 from greylist.commands.whole_file import write_whole
 
 if TYPE_CHECKING:
@@ -43,9 +43,7 @@ def command(settings: Settings, /, path: str | None) -> None:
 def render(figures: Figures) -> str:
     """Return the metrics."""
     settled, stopped = figures.settled
-    quantiles = [
-        (f'{{quantile="{share}"}}', figures.quantile(share)) for share in (0.5, 0.9, 0.99, 1)
-    ]
+    quantiles = [(f'{{quantile="{share:g}"}}', figures.quantile(share)) for _, share in QUANTILES]
     metrics: tuple[tuple[str, str, Iterable[tuple[str, int | None]]], ...] = (
         ("build_info", "The version that wrote this.", [(f'{{version="{__version__}"}}', 1)]),
         (

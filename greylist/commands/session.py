@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from greylist.expiry import Rules
 from greylist.log import Log
+from greylist.store.batches import MOST, PAUSE
 from greylist.store.opening import maintenance
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from typing import TypeVar
 
     from greylist.settings import Settings
-    from greylist.store import Entries, Entry, Maintenance, Store
+    from greylist.store import Entries, Maintenance, Store
 
     R = TypeVar("R")
     T = TypeVar("T")
@@ -23,14 +24,8 @@ if TYPE_CHECKING:
 BATCH_SECONDS = 0.002
 """What a batch aims to take: a request waits for one batch at most, and should not notice."""
 
-MOST = 20_000
-"""Entries in a batch at most, however fast they come."""
-
 CHANGES = 500
 """Changes in a batch at most: a server on another host does not tell how long they take it."""
-
-PAUSE = 0.001
-"""Seconds between two batches, in which the filters that wait get the lock."""
 
 
 def kept(settings: Settings) -> Maintenance:
@@ -78,21 +73,6 @@ class Pace:
             return result
 
         return run
-
-
-def walk(store: Store) -> Iterator[Entry]:
-    """Yield all entries, each as it is when its batch is read.
-
-    Entries that appear, change or go meanwhile are seen as before or after, each by itself;
-    one that stays is seen at least once.
-    """
-    cursor = b""
-    while True:
-        cursor, batch = store.scan(cursor, MOST)
-        yield from batch
-        if not cursor:
-            return
-        time.sleep(PAUSE)
 
 
 def apply(

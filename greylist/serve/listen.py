@@ -199,15 +199,13 @@ def _inet(rest: str) -> socket.socket:
     Raises:
         ListenError: it cannot be.
     """
-    host, _, port = rest.rpartition(":")
-    host = host.removeprefix("[").removesuffix("]")
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    family, host, port = endpoint(rest)
     listener = socket.socket(family)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        listener.bind((host, int(port)))
+        listener.bind((host, port))
         listener.listen(BACKLOG)
     except OSError as error:
         listener.close()
@@ -215,6 +213,13 @@ def _inet(rest: str) -> socket.socket:
         reason = "in use: another server listens there" if in_use else error.strerror or str(error)
         raise ListenError(f"inet:{rest}: {reason}") from error
     return listener
+
+
+def endpoint(text: str) -> tuple[int, str, int]:
+    """Return the family, the address and the port of ``ADDRESS:PORT``, as the settings have it."""
+    host, _, port = text.rpartition(":")
+    host = host.strip("[]")
+    return (socket.AF_INET6 if ":" in host else socket.AF_INET), host, int(port)
 
 
 def notify(state: bytes) -> None:

@@ -15,6 +15,7 @@ from greylist.commands.metrics import render
 from greylist.commands.report.statistics import Figures
 from greylist.commands.session import kept
 from greylist.decision import Decision
+from greylist.serve.listen import endpoint
 from greylist.store import StoreError
 
 if TYPE_CHECKING:
@@ -164,10 +165,8 @@ def bind(address: str, number: int) -> socket.socket:
     Raises:
         OSError: it cannot be bound.
     """
-    host, _, port = address.rpartition(":")
-    host = host.strip("[]")
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    return socket.create_server((host, int(port) + number), family=family)
+    family, host, port = endpoint(address)
+    return socket.create_server((host, port + number), family=family)
 
 
 async def start(server: Server, listener: socket.socket) -> None:

@@ -18,8 +18,9 @@ from hypothesis import strategies as st
 
 from greylist.commands import dump_format
 from greylist.commands.load import merge_entry
-from greylist.commands.session import kept, opened, to_person, walk
+from greylist.commands.session import kept, opened, to_person
 from greylist.settings import Settings
+from greylist.store.batches import walk
 from greylist.store.berkeley.backup import _has_whole_log
 from greylist.store.memory import MemoryStore
 

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 
 from greylist.commands import output
 from greylist.commands.entry import entries
-from greylist.commands.session import kept, walk
+from greylist.commands.session import kept
 from greylist.expiry import STATES
+from greylist.store.batches import walk
+from greylist.triplet import DAY
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -18,14 +20,11 @@ if TYPE_CHECKING:
     from greylist.commands.entry import Entry
     from greylist.settings import Settings
 
-DAY = 86400
-
 DAYS = 14
 """How many days back the new triplets are counted one by one."""
 
 DELAYS = (300, 600, 1200, 2400, 3600, 7200, 14400, 43200)
 """Upper bounds of the histogram of delays, in seconds; the last class has none."""
-
 
 QUANTILES = (("median", 0.5), ("90 %", 0.9), ("99 %", 0.99), ("worst", 1.0))
 

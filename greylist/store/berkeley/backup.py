@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from greylist import temporary
 from greylist.store import StoreError
+from greylist.store.batches import PAUSE
 from greylist.store.berkeley.environment import (
     CACHE,
     LOG_FILE,
@@ -39,9 +40,6 @@ PIECE = 1 << 18
 
 ATTEMPTS = 5
 """Copies that are begun before giving up: a log may come and go between two pieces."""
-
-PAUSE = 0.001
-"""Seconds between two pieces, in which the filters that wait get the lock."""
 
 
 @contextmanager

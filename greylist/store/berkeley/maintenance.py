@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from greylist.privileges import acting_as
 from greylist.store import StoreError
+from greylist.store.batches import PAUSE
 from greylist.store.berkeley import purge
 from greylist.store.berkeley.backup import snapshot
 from greylist.store.berkeley.environment import home
@@ -30,9 +31,6 @@ PATIENCE = 10.0
 
 PURGE_BATCH = 400
 """Entries looked at in one transaction of a purge: it takes about 2 ms."""
-
-PAUSE = 0.001
-"""Seconds between two batches, in which the filters that wait get the lock."""
 
 
 class BerkeleyMaintenance:

@@ -96,7 +96,8 @@ class Inspection:
         try:
             server, self._name = reach(self._settings)
         except StoreError as error:
-            yield ("error", "database", str(error), "pip install 'greylist[valkey]'")
+            text, _, remedy = str(error).partition("; mend it: ")
+            yield ("error", "database", text, remedy)
             return
         try:
             self._found = figures(server, time.monotonic() + PATIENCE)

@@ -7,6 +7,7 @@ from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 from greylist.store import StoreError
+from greylist.store.batches import walk
 from greylist.store.valkey.errors import Unavailable
 from greylist.store.valkey.figures import figures
 from greylist.store.valkey.store import ValkeyStore, reach
@@ -20,9 +21,6 @@ if TYPE_CHECKING:
 
 PATIENCE = 10.0
 """Seconds that a command waits for one answer."""
-
-PAUSE = 0.001
-"""Seconds between two batches of a backup."""
 
 
 class ValkeyMaintenance:
@@ -69,7 +67,7 @@ class ValkeyMaintenance:
         A copy of one moment is what the server's own BGSAVE makes. Nothing has to be recovered.
         """
         with self.opened() as store:
-            yield _walk(store)
+            yield walk(store)
 
     def purge(self, now: int) -> Iterator[int]:
         """Do nothing: the server deletes what has expired by itself."""
@@ -89,13 +87,3 @@ class ValkeyMaintenance:
         finally:
             server.close()
         return sum(one.memory for one in found), sum(one.file for one in found)
-
-
-def _walk(store: ValkeyStore) -> Iterator[Entry]:
-    cursor = b""
-    while True:
-        cursor, batch = store.scan(cursor, 1000)
-        yield from batch
-        if not cursor:
-            return
-        time.sleep(PAUSE)

@@ -226,5 +226,7 @@ def reach(settings: Settings) -> tuple[Server, str]:
     try:
         extension("hiredis", "hiredis")
     except ImportError as error:
-        raise StoreError(f"{address} needs the package hiredis: {error}") from error
+        from greylist.missing import remedy  # late: most have it
+
+        raise StoreError(f"{address}: {remedy(error)}") from error
     return SingleServer(address, secrets), str(address)
