@@ -99,7 +99,7 @@ def _prepare(settings: Settings, number: int) -> Callable[[Server], Awaitable[No
     """Return the exporter of a worker's figures, its socket bound; None if not set.
 
     Raises:
-        ListenError: it cannot be.
+        ListenError: its address cannot be bound.
     """
     if not settings.metrics:
         return None

@@ -85,7 +85,7 @@ def _bound(address: str, settings: Settings) -> socket.socket:
     """Return a socket that listens at an address of the settings.
 
     Raises:
-        ListenError: it cannot be.
+        ListenError: the address cannot be listened on.
     """
     kind, _, rest = address.partition(":")
     return _unix(rest, settings) if kind == "unix" else _inet(rest)
@@ -197,7 +197,7 @@ def _inet(rest: str) -> socket.socket:
     """Return a socket that listens at a host's address and a port.
 
     Raises:
-        ListenError: it cannot be.
+        ListenError: the address is in use, or cannot be bound.
     """
     family, host, port = endpoint(rest)
     listener = socket.socket(family)

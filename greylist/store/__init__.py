@@ -99,13 +99,13 @@ if TYPE_CHECKING:
         readable: bool
 
         def before(self) -> Iterator[Fact]:
-            """Yield what is to say before entries are read."""
+            """Yield the facts that are known before the entries are read."""
 
         def unread(self, error: StoreError, /) -> Fact:
-            """Return what it means that they could not be read."""
+            """Return the fact that the entries could not be read, with its remedy."""
 
         def after(self, number: int, /) -> Iterator[Fact]:
-            """Yield what reading so many entries has shown."""
+            """Yield the facts that are known after this number of entries has been read."""
 
     class Maintenance(Protocol):
         """What the commands ask of a store beside its entries.

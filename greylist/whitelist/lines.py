@@ -1,8 +1,8 @@
 """A line of a list: what it is about, and what it matches.
 
 One regular expression a line, matched without anchors and ignoring case against
-``client_address/sender/recipient``. A ``#`` in column 1 starts a comment; blank lines are
-nothing.
+``client_address/sender/recipient``. A ``#`` in column 1 starts a comment; blank lines are left
+out.
 
 A line may name the attribute that it is about: ``client_name=REGEX``, ``sender=REGEX`` and so
 on for all of ATTRIBUTES, and ``client_address=NETWORK``. Names that Postfix could not verify
@@ -59,7 +59,7 @@ _ANY_VALUES = (b"", b"a@example.com", b"3")
 
 
 def samples(attribute: bytes) -> tuple[bytes, ...]:
-    """Return values of an attribute that have nothing in common: what matches all, matches any."""
+    """Return values of an attribute that share no word: what matches all, matches everybody."""
     return _SAMPLES.get(attribute, _ANY_VALUES)
 
 

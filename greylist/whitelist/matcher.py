@@ -23,7 +23,7 @@ class Patterns:
 
     Attributes:
         errors: ``(line number, reason)`` of each line that is left out.
-        doubts: the same of each that is not, but certainly does nothing, or too much.
+        doubts: the same of each line that is kept, but matches nobody, or everybody.
     """
 
     __slots__ = ("_expressions", "_lines", "_networks", "doubts", "errors")

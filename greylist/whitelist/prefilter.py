@@ -90,7 +90,7 @@ class Prefilter:
         return expressions
 
     def compile(self) -> list[tuple[int, str]]:
-        """Make ready for matching; return the lines for which there is no way, and why."""
+        """Make ready for matching; return the lines that neither RE2 nor ``re`` takes, and why."""
         return self._expressions.compile() if self._expressions is not None else []
 
     def matching_all(self, subjects: tuple[bytes, ...]) -> list[int]:

@@ -128,7 +128,7 @@ class Expressions:
         return [number for number, _ in self._slow]
 
     def compile(self) -> list[tuple[int, str]]:
-        """Make ready for matching; return the lines for which there is no way, and why."""
+        """Make ready for matching; return the lines that neither RE2 nor ``re`` takes, and why."""
         failed = []
         pending = [self._added] if self._added.numbers else []
         while pending:

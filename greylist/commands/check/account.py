@@ -1,4 +1,4 @@
-"""The user as whom the filter runs, and reads its files."""
+"""The user that the filter runs as, and as whom ``check`` reads the filter's files."""
 
 from __future__ import annotations
 

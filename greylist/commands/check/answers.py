@@ -1,4 +1,4 @@
-"""Who answers: the services that are asked, looked for where each smtpd sees them."""
+"""The policy services that main.cf and master.cf name: whether each one answers its smtpd(8)."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 
 class Asked(NamedTuple):
-    """A service that is asked.
+    """A policy service that a restriction names.
 
     Attributes:
-        endpoint: as it stands in main.cf or master.cf.
-        root: the directory in which its path is, empty for one that is not of a chrooted smtpd.
+        endpoint: the service, as main.cf or master.cf names it.
+        root: the root directory of the smtpd that asks, empty unless that one runs chrooted.
     """
 
     endpoint: str
@@ -29,11 +29,11 @@ class Asked(NamedTuple):
 
 
 class Asking(NamedTuple):
-    """Who asks a service.
+    """The smtpd services that ask one policy service.
 
     Attributes:
-        titles: the services of master.cf.
-        commands: that have them ask it no more.
+        titles: their names, as postconf(1) has them.
+        commands: the commands that take the policy service out of their lists.
     """
 
     titles: list[str]
@@ -41,11 +41,11 @@ class Asking(NamedTuple):
 
 
 def examine(host: Host, views: list[tuple[Service | None, View]]) -> Findings:
-    """Yield whether each service that is asked answers.
+    """Yield a finding for each policy service: whether it answers.
 
     Args:
-        host: whose they are.
-        views: what main.cf and each smtpd has.
+        host: the services of this host.
+        views: each smtpd of master.cf with its parameters; None stands for main.cf alone.
     """
     asked = _asked(host, views)
     ours = sorted(one for one in asked if host.is_ours(one.endpoint))
@@ -66,7 +66,7 @@ def examine(host: Host, views: list[tuple[Service | None, View]]) -> Findings:
 
 
 def _asked(host: Host, views: list[tuple[Service | None, View]]) -> dict[Asked, Asking]:
-    """Return the services that are asked."""
+    """Return the policy services that restrictions name, each with the smtpds that ask it."""
     found: dict[Asked, Asking] = {}
     for line, view in views:
         own = {override.partition("=")[0] for override in line.overrides} if line else set()
@@ -96,7 +96,7 @@ def _add(texts: list[str], text: str) -> None:
 
 
 def _nobody(host: Host, one: Asked, asking: Asking) -> Finding:
-    """Return that nobody listens where another service than ours is asked."""
+    """Return the finding that no process listens where another service than ours is asked."""
     if walled := _walled(host, one, asking):
         return walled
     text = f"nobody listens at {one.endpoint}, so Postfix defers all mail (451 4.3.5)"
@@ -107,7 +107,7 @@ def _nobody(host: Host, one: Asked, asking: Asking) -> Finding:
 
 
 def _walled(host: Host, one: Asked, asking: Asking) -> Finding | None:
-    """Return that a service is outside of the directory in which an smtpd runs, if so."""
+    """Return the finding that a chrooted smtpd cannot reach a service outside its root, or None."""
     if not one.root:
         return None
     try:
@@ -123,6 +123,7 @@ def _walled(host: Host, one: Asked, asking: Asking) -> Finding | None:
 
 
 def _answer(host: Host, one: Asked, asking: Asking | None) -> Finding:
+    """Return the finding about what a greylist service answers to a harmless request."""
     endpoint = one.endpoint
     try:
         action, seconds = ask(endpoint, host.queue, one.root)
@@ -148,6 +149,7 @@ def _answer(host: Host, one: Asked, asking: Asking | None) -> Finding:
 
 
 def _silence(host: Host, endpoint: str, error: Exception) -> Finding:
+    """Return the finding that no process listens at an endpoint of ours, and why not."""
     text = f"nobody listens at {endpoint} ({getattr(error, 'strerror', None) or error})"
     if not host.is_in_master(endpoint):
         return Finding("error", "service", text, "Start greylist serve: systemctl start greylist")

@@ -1,4 +1,4 @@
-"""The doctor on each entry, whatever the store."""
+"""The count of the entries, and of those that are broken, in whatever store."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ class Census:
     """
 
     def __init__(self, settings: Settings) -> None:
-        """Read them, and change nothing.
+        """Read the entries; nothing is changed.
 
         Raises:
-            StoreError: they cannot be.
+            StoreError: the entries cannot be read.
         """
         now = int(time.time())
         self.number = self._future = 0
@@ -43,7 +43,7 @@ class Census:
                     self._broken.append(key)
 
     def findings(self) -> Findings:
-        """Yield what is wrong with some."""
+        """Yield the findings about broken entries and about those from the future."""
         broken = self._broken
         if broken:
             many = "1 value is" if len(broken) == 1 else f"{len(broken)} values are"

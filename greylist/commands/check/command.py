@@ -112,7 +112,7 @@ def _each(asked: Invocation, settings: Settings, found: list[Filter]) -> Finding
 def _settings(
     given: Invocation, settings: Settings, acting: AbstractContextManager[None], title: str = ""
 ) -> Findings:
-    """Read settings; yield what is to say about them."""
+    """Read settings; yield the findings about them, each with the title of its filter."""
     yield from settings_check.read(given, settings, acting)
     for finding in (*settings_check.apply(given, settings), *settings_check.meaning(settings)):
         yield finding._replace(text=f"{title}: {finding.text}") if title else finding

@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 
 def examine(settings: Settings, user: str, account: Account) -> Findings:
-    """Yield what is to say about the database, as the filter's user sees it. Nothing is changed.
+    """Yield the findings about the database as the filter's user sees it; nothing is changed.
 
     Args:
-        settings: name it.
-        user: as whom the filter runs; it may own what has to be made.
-        account: the same, as whom the files with passwords are read.
+        settings: name the database.
+        user: the name of the filter's user, for remedies: what is missing has to be that user's.
+        account: the same user, as whom the files with passwords are read.
     """
     look = inspection(settings, user, account.acting, (output.size, output.local_time))
     with kept(settings).acting():

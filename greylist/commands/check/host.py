@@ -1,4 +1,4 @@
-"""What all smtpds of a host have in common: the services that may be asked."""
+"""A mail host: its Postfix, the filters that it starts, and which endpoints are greylist's."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ if TYPE_CHECKING:
 
 
 class Host:
-    """What all of the smtpds have in common: the services that may be asked.
+    """A mail host, the same for all of its smtpds.
 
     Attributes:
         postfix: the configuration.
-        filters: those that master.cf starts.
+        filters: the greylist filters that master.cf starts.
+        queue: Postfix's ``queue_directory``, to which paths of sockets are relative.
     """
 
     def __init__(
@@ -32,7 +33,7 @@ class Host:
         self.queue = postfix.value("queue_directory")
 
     def settings(self, endpoint: str) -> Settings:
-        """Return the settings of who is asked at an endpoint of ours."""
+        """Return the settings of the filter or server at an endpoint of ours."""
         theirs = (one.settings for one in self.filters if one.service.is_at(endpoint))
         return next(theirs, self._settings)
 

@@ -43,7 +43,7 @@ def find(directory: str | None) -> Postfix | None:
 
 
 def examine(postfix: Postfix | None, filters: list[Filter], settings: Settings) -> Findings:
-    """Yield what is to say about Postfix's configuration.
+    """Yield the findings about Postfix's configuration.
 
     Args:
         postfix: None if there is none.
@@ -66,7 +66,7 @@ def examine(postfix: Postfix | None, filters: list[Filter], settings: Settings) 
 
 
 def _smtpds(host: Host, lines: list[Service]) -> Findings:
-    """Yield what is to say about who asks, and who answers."""
+    """Yield the findings about the smtpds that ask, and about the services that answer."""
     postfix = host.postfix
     started = enabled(lines, postfix.value("master_service_disable"))
     every = [line for line in started if line.command == "smtpd"]
@@ -117,7 +117,7 @@ def _once(service: Service, postfix: Postfix) -> str:
 
 
 def _mute(one: Filter, postfix: Postfix) -> Finding:
-    """Return that a filter's log goes nowhere."""
+    """Return the finding that a filter logs to standard error, which goes nowhere."""
     text = f"{one.name}: log = stderr: under spawn(8) that is the policy socket, so nothing is"
     if "log" in one.spawned.options:
         remedy = postfix.change(one.service, lambda words: without_option(words, "log"))
@@ -164,7 +164,7 @@ def misowned(user: str, settings: Settings) -> bool:
 
 
 def _owner(settings: Settings) -> str:
-    """Return who owns the database's directory, or nothing."""
+    """Return the name of the owner of the database's directory, empty if unknown."""
     try:
         return pwd.getpwuid(os.stat(os.path.dirname(settings.database)).st_uid).pw_name
     except (OSError, KeyError):
@@ -172,7 +172,7 @@ def _owner(settings: Settings) -> str:
 
 
 def _master(one: Filter, postfix: Postfix) -> Findings:
-    """Yield what is wrong with the service itself."""
+    """Yield the findings about the service's line of master.cf, and about its limits."""
     found = [*_process(one, postfix), *_limits(one.service, postfix)]
     if found:
         yield from found

@@ -1,4 +1,4 @@
-"""Asking the service that runs: what master.cf promises is not what answers."""
+"""A harmless request to the running service: master.cf may say one thing, and another answer."""
 
 from __future__ import annotations
 

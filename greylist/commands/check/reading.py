@@ -1,4 +1,4 @@
-"""What keeps the filter's user from a file, and what mends that without harm."""
+"""Remedies for a file that the filter's user cannot read."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from greylist.system import is_system
 
 
 def open_up(path: str, error: OSError) -> str:
-    """Return what makes a file readable for the filter's user.
+    """Return the commands that make a file readable for the filter's user, or a sentence.
 
     A directory above it that others may not enter is opened for passing through alone, and no
     directory of the system at all.
@@ -40,6 +40,7 @@ def _above(path: str) -> list[str]:
 
 
 def _enters(directory: str) -> bool:
+    """Return whether every user may pass through a directory."""
     try:
         return bool(os.stat(directory).st_mode & stat.S_IXOTH)
     except OSError:

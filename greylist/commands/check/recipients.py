@@ -1,4 +1,4 @@
-"""The doctor on recipients: does ``greylist_recipients`` know who Postfix delivers to whom."""
+"""The doctor on recipients: whether ``greylist_recipients`` takes an address as Postfix does."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def examine(postfix: Postfix, settings: Settings) -> Findings:
-    """Yield where a spelling escapes the list: what Postfix knows and the settings do not."""
+    """Yield a finding for each way in which Postfix delivers an address that the list misses."""
     if not settings.greylist_recipients:
         return
     where = settings.path or DEFAULT_PATH

@@ -63,7 +63,7 @@ def _lines(name: str, lines: list[tuple[int, str, str]]) -> Findings:
 
 
 def apply(given: Invocation, settings: Settings) -> Findings:
-    """Set what a command line sets, and see that all settings go together."""
+    """Apply the options of a command line; yield a finding for each that is wrong."""
     for name, value in given.options.items():
         try:
             settings.set(name, value)

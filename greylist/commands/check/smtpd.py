@@ -50,17 +50,17 @@ _STATIC = re.compile(r"static:\{?\s*(ok|permit|permit_auth_destination|\d+)\s*\}
 
 
 class Doctor:
-    """What one smtpd does with us; those with the same parameters are one."""
+    """Looks at the parameters of one smtpd, or of several that have the same."""
 
     def __init__(self, host: Host, view: View, title: str) -> None:
-        """Args: host: who may be asked; view: the parameters; title: of an smtpd with its own."""
+        """Args: host: the services; view: the parameters; title: of an smtpd that sets its own."""
         self._host = host
         self._view = view
         self._title = title
         self._subject = "master.cf" if title else "main.cf"
 
     def findings(self) -> Findings:
-        """Yield what is wrong, each with the whole line that mends it."""
+        """Yield the findings, each with the command that mends it."""
         asking = [name for name in LISTS if self._position(name) is not None]
         for name in asking:
             yield from self._place(name)
@@ -122,7 +122,7 @@ class Doctor:
         return self._found("warning", text, self._moved(name))
 
     def _beside(self, name: str, asks: str, before: list[Step]) -> Findings:
-        """Yield what should stand before us in the relay or the recipient list, and does not."""
+        """Yield a finding for each restriction that should stand before our call and does not."""
         relay_first = self._view.is_set("smtpd_relay_before_recipient_restrictions")
         earlier = [step for early in EARLY for step in self._view.steps(early)]
         if name == RECIPIENT and relay_first:
@@ -153,14 +153,17 @@ class Doctor:
             yield self._found("ok", f"{asks}, after the relay check")
 
     def _permits(self, endpoint: str) -> list[str]:
-        """Return what lets own users through before us, unless we are to learn from their mail."""
+        """Return the restrictions that have to let our own users through before our call.
+
+        With ``learn_replies`` there are none: we are asked about their mail too.
+        """
         if self._host.settings(endpoint).learn_replies:
             return []
         sasl = self._view.is_set("smtpd_sasl_auth_enable")
         return ["permit_mynetworks", *(["permit_sasl_authenticated"] if sasl else [])]
 
     def _by_table(self) -> Findings:
-        """Yield whether a class asks us that a table may name, where no list does."""
+        """Yield the finding about restriction classes that ask us, where no list does itself."""
         tables = [
             name
             for name in LISTS
@@ -183,7 +186,7 @@ class Doctor:
         return any(self._is_ours(step) and not step.within for step in steps)
 
     def _call(self, name: str) -> Findings:
-        """Yield what is wrong with how a list or class asks us."""
+        """Yield the findings about the attributes of our call in a list or class."""
         step = self._view.steps(name)[self._position(name) or 0]
         _, attributes = called(step.argument)
 

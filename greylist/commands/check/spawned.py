@@ -1,4 +1,4 @@
-"""How master.cf calls the filters: with which settings each, and as whom."""
+"""The filters that master.cf starts: the settings and the user of each."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ class Filter(NamedTuple):
 
     Attributes:
         service: the line of master.cf.
-        spawned: how it calls greylist.
-        account: as whom; None if there is no such user.
-        settings: which it has, as far as they have been read.
+        spawned: the command line of greylist there.
+        account: the user that it runs as; None if there is no such user.
+        settings: the filter's, as far as they have been read.
     """
 
     service: Service
@@ -71,7 +71,7 @@ def _account(service: Service) -> Account | None:
 
 
 def called(service: Service, exported: str) -> Invocation:
-    """Return how master.cf calls a greylist; by nothing, if greylist does not take its options.
+    """Return the command line of greylist in master.cf; empty if greylist refuses its options.
 
     Args:
         service: whose argv may begin with env(1) or an interpreter.
@@ -133,7 +133,7 @@ def _same(one: str, other: str) -> bool:
 
 
 def _elsewhere(one: Filter, ours: str, postfix: Postfix, *, alone: bool) -> Finding:
-    """Return that a filter reads another file than the commands.
+    """Return the finding that a filter reads another settings file than the commands.
 
     It may be meant, if another filter reads the commands' file.
     """

@@ -32,7 +32,7 @@ _MEANT = {
     "never_trust": "is kept from being trusted",
     "own_clients": "is ours by it",
 }
-"""What those are whom a list names, if it is no whitelist."""
+"""What happens to a client or recipient on a list that is no whitelist."""
 
 _EVERYBODY = {
     "greylist_recipients": "every recipient is greylisted",
@@ -53,13 +53,21 @@ _ADDRESS = re.compile(rb"[0-9a-f.:]*", re.IGNORECASE)
 
 
 def examine(settings: Settings, account: Account) -> Findings:
-    """Yield what is to say about the lists, read as the filter's user."""
+    """Yield the findings about the lists, which are read as the filter's user."""
     for name, path, form in lists(settings):
         yield from _file(settings, account, name, path, form)
 
 
 def _file(settings: Settings, account: Account, subject: str, path: str, form: Form) -> Findings:
-    """Yield what is to say about one file."""
+    """Yield the findings about one list.
+
+    Args:
+        settings: name the list.
+        account: the filter's user.
+        subject: the name of the setting.
+        path: the file.
+        form: how its lines are read.
+    """
     try:
         with account.acting():
             text = File(path).read()
@@ -184,7 +192,7 @@ def complaints(
 
 
 def made_up(pattern: bytes) -> tuple[str, str] | None:
-    """Return that any client can match a line, if its sender can be made up to.
+    """Return the complaint that any client can match a line with a made-up sender, or None.
 
     The sender stands in the middle of ``client_address/sender/recipient``, so a line has to begin
     with the client or to end with the recipient. One with an ``@`` and a ``/`` is about senders.

@@ -23,7 +23,7 @@ _PACKAGE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__fil
 
 
 def make_user(steps: Steps, user: str, home: str, owner: str) -> None:
-    """Make the system's user that nobody else is, if there is none.
+    """Make a system user of our own, if there is none of that name.
 
     Args:
         steps: makes it.
@@ -61,7 +61,7 @@ def make_directory(steps: Steps, settings: Settings, user: str) -> None:
     def make() -> None:
         entry = pwd.getpwnam(user)
         os.makedirs(os.path.dirname(directory), exist_ok=True)
-        # Whoever finds it finds it whole: a set-up that was interrupted can be run again.
+        # Renamed when it is complete: a set-up that was interrupted can be run again.
         unfinished = f"{directory}.new"
         os.makedirs(unfinished, 0o700, exist_ok=True)
         # Not by its name: where somebody else can put a link, it would be another directory's.
@@ -106,7 +106,7 @@ def _write(steps: Steps, words: str, path: str, text: str, lines: list[str]) -> 
 
 
 def refuse_options(path: str, options: dict[str, str]) -> None:
-    """Have no options for the filters that a file of settings would keep from them.
+    """Refuse options that the filters would not see, as the settings file says otherwise.
 
     Raises:
         Refusal: the file has settings, and others; or the option would tell a password to all.

@@ -129,7 +129,7 @@ def _settings(config: str, options: dict[str, str]) -> Settings:
 
 
 def _offer(postfix: Configuration, serve: bool, unit: Server, is_news: bool) -> bool:
-    """Make the service reachable; return whether it is, so that Postfix may be told to ask it."""
+    """Start the service; return whether it can be reached, and Postfix may be told to ask it."""
     steps = postfix.steps
     before = steps.count
     if serve:
@@ -149,7 +149,7 @@ def _offer(postfix: Configuration, serve: bool, unit: Server, is_news: bool) -> 
 
 
 def _remove(postfix: Configuration, units: str) -> None:
-    """Have nothing ask the service, and then end it."""
+    """Take the service out of all restriction lists, and then out of master.cf and systemd."""
     steps = postfix.steps
     postfix.leave_services()
     if steps.count:
@@ -166,7 +166,7 @@ def _remove(postfix: Configuration, units: str) -> None:
 
 
 def _check(config: str, options: dict[str, str], postfix: str | None) -> None:
-    """Let check have the last word."""
+    """Run ``check`` at the end, and exit with its status."""
     click.echo()
     findings = list(examine(Invocation(config, options), postfix))
     show(findings)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 FRESH = ["permit_mynetworks", "permit_sasl_authenticated", "reject_unauth_destination"]
-"""What every host has before the policy service that has no list of its own (README.md)."""
+"""The restrictions before the policy service on a host that has no list of its own (README.md)."""
 
 _PLAIN = frozenset((*FRESH, "defer_unauth_destination"))
 _TABLE = re.compile(r"\w+:")

@@ -84,7 +84,7 @@ def _there(server: Server, name: str) -> str:
 
 
 def refuse_elsewhere(server: Server) -> None:
-    """Have no unit of a socket for elsewhere, as of another Postfix.
+    """Refuse to go on if the socket's unit is for another path, as of another Postfix.
 
     Raises:
         Refusal: there is one.

@@ -51,7 +51,7 @@ class Inspection:
         self.readable = False
 
     def before(self) -> Iterator[Fact]:
-        """Yield what is to say before entries are read."""
+        """Yield the facts that are known before the entries are read."""
         path = self._path
         directory = os.path.dirname(path)
         try:
@@ -145,7 +145,7 @@ class Inspection:
         return ("error", "database", str(error), remedy)
 
     def after(self, number: int) -> Iterator[Fact]:
-        """Yield what reading so many entries has shown."""
+        """Yield the facts that are known after this number of entries has been read."""
         path = self._path
         size = self._size(os.stat(path).st_size)
         noun = "entry" if number == 1 else "entries"

@@ -22,8 +22,8 @@ class Figures(NamedTuple):
     """One server.
 
     Attributes:
-        info: the fields of INFO; empty if we may not ask.
-        config: the settings that were asked for; empty if we may not ask.
+        info: the fields of INFO; empty if our user may not ask for them.
+        config: some settings of CONFIG GET; empty if our user may not ask for them.
         trip: seconds that a round trip takes.
         clock: seconds by which its clock is ahead of ours.
     """

@@ -1,4 +1,4 @@
-"""What is to say about a database that several hosts share, and about its servers."""
+"""The facts about a database that several hosts share, and about its servers, for ``check``."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ class Inspection:
         self.readable = False
 
     def before(self) -> Iterator[Fact]:
-        """Yield what is to say before entries are read."""
+        """Yield the facts that are known before the entries are read."""
         yield from self._secrets()
         number = len(self._address.hosts)
         if self._address.kind == "sentinel" and number < 3:
@@ -114,12 +114,12 @@ class Inspection:
             yield from self._server(one)
 
     def unread(self, error: StoreError) -> Fact:
-        """Return what it means that the entries could not be read."""
+        """Return the fact that the entries could not be read, with its remedy."""
         remedy = _REMEDIES["NOPERM"] if "NOPERM" in str(error) else _GREYLIST_GOES_ON
         return ("error", "database", str(error), remedy)
 
     def after(self, number: int) -> Iterator[Fact]:
-        """Yield what reading so many entries has shown."""
+        """Yield the fact that this number of entries has been read."""
         text = f"{self._name}: {number} entr{'y' if number == 1 else 'ies'}"
         keys = sum(one.keys for one in self._found)
         if keys >= _ENOUGH:
@@ -129,7 +129,7 @@ class Inspection:
         yield ("ok", "database", text, "")
 
     def _secrets(self) -> Iterator[Fact]:
-        """Yield which files with secrets can be read by everybody, or by nobody."""
+        """Yield a fact for each file with a secret: who can read it, and who should."""
         settings = self._settings
         files = [settings.database_password_file, settings.database_certificate_file]
         if self._address.password:

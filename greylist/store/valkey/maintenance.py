@@ -1,4 +1,4 @@
-"""What the commands ask of the store in Valkey or Redis."""
+"""The store in Valkey or Redis, as the commands use it."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ class Outage:
     def lasts(self) -> bool:
         """Return whether the store is away and it is not the time to try again.
 
-        Who gets a no after a yes tries for all: the others wait for the same time again.
+        A filter that is told no, after REST, tries for all: the others wait for REST once more.
         """
         since = self._changed()
         if since is None:

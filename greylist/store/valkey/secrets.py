@@ -1,4 +1,4 @@
-"""Who we are to a server: the files with the password and the certificates."""
+"""The credentials for a server: the files with the password and the certificates."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ _FORM = "valkey://host/0, valkey+unix:///path, valkey+sentinel://host,host/name 
 
 
 class Address:
-    """Where a server is, and who we are there.
+    """The address of a server, and the credentials for it.
 
     Attributes:
         kind: ``tcp``, ``unix``, ``sentinel`` or ``cluster``.
