@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import subprocess
 import sysconfig
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,11 +15,11 @@ import settings_docs
 from postfix_harness import POLICY
 from settings_docs import EXAMPLE, PAGES, ROOT
 
-from greylist import policy, settings
+from greylist import policy, screening, settings
 from greylist.cli import COMMANDS, cli
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterator
 
 PATH = f"{sysconfig.get_path('scripts')}:{os.environ['PATH']}"
 
@@ -190,6 +192,32 @@ def reasons() -> set[str]:
             cells = cells.replace(short, whole)
         found.add(cells)
     return found
+
+
+PLACES = {"_passed": 0, "deferred": 0, "used": 3, "Decision": 2}
+"""Where a call that makes a decision has its reason."""
+
+
+def given(module) -> Iterator[str]:
+    """Yield the reasons in a module's code, as regular expressions."""
+    for node in ast.walk(ast.parse(Path(module.__file__).read_text())):
+        if not isinstance(node, ast.Call):
+            continue
+        name = getattr(node.func, "id", getattr(node.func, "attr", ""))
+        reason = node.args[PLACES[name]] if name in PLACES else None
+        if isinstance(reason, ast.Constant):
+            yield re.escape(reason.value)
+        elif isinstance(reason, ast.JoinedStr):
+            parts = (getattr(part, "value", "") for part in reason.values)
+            yield ".+".join(re.escape(part) for part in parts if isinstance(part, str))
+
+
+def test_rules_are_in_the_table():
+    """The table of rules in policy.py has each reason that the code gives."""
+    found = [*given(policy), *given(screening)]
+    assert len(found) > 12
+    table = "\n".join([*reasons(), RULES])
+    assert [reason for reason in found if not re.search(reason, table)] == []
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/how-it-decides.md"])
