@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from greylist.store.berkeley import due
+from greylist.store.berkeley import due, repair
 from greylist.store.berkeley.permissions import lock_path
 from tests.reliability.corruption import mark_dirty
 from tests.reliability.endless import fuzz, memory
@@ -66,6 +66,15 @@ def test_strange_files_of_ours(house, name, kind):
     assert ask_until_answered(house, request(2), 1)[0] == DEFER
     assert {key(1), key(2)} == set(house.entries())
     assert not house.copies()
+
+
+@pytest.mark.parametrize("text", [b"", b"1700000000\n", bytes(11), b"1700000000\0"])
+def test_a_check_after_a_power_cut(house, text):
+    """What a check left of the time, or a power cut of that, is in no check's way."""
+    path = due.repair_path(house.path)
+    with open(path, "wb") as file:
+        file.write(text)
+    os.close(repair.open_lock(house.path))
 
 
 def test_no_repair_where_a_file_is_somebodys_own(house):

@@ -91,9 +91,15 @@ def checked_lately(path: str) -> bool:
         text = read_head(repair_path(path), TIME_SIZE + 1)[0]
     except OSError:
         return False
-    return is_time(text) and abs(time.time() - int(text or b"0")) < CHECK_INTERVAL
+    return abs(time.time() - (time_in(text) or 0)) < CHECK_INTERVAL
 
 
-def is_time(text: bytes) -> bool:
-    """Return whether this is what a check has left in its file: its time, or nothing yet."""
-    return not text or (len(text) <= TIME_SIZE and text.strip(b"\n").isdigit())
+def time_in(text: bytes) -> int | None:
+    """Return the time that a check has left in its file, 0 for none yet; None if it is not ours.
+
+    After a power cut there may be zeros instead.
+    """
+    digits = text.strip(b"\0\n")
+    if len(text) > TIME_SIZE or (digits and not digits.isdigit()):
+        return None
+    return int(digits or b"0")

@@ -70,7 +70,7 @@ def open_lock(path: str) -> int:
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     descriptor = os.open(file, flags, 0o600)
     regular = stat.S_ISREG(os.fstat(descriptor).st_mode)
-    if not regular or not due.is_time(os.pread(descriptor, due.TIME_SIZE + 1, 0)):
+    if not regular or due.time_in(os.pread(descriptor, due.TIME_SIZE + 1, 0)) is None:
         os.close(descriptor)
         raise FileExistsError(errno.EEXIST, f"{file} is not greylist's, and has to be moved away")
     return descriptor
