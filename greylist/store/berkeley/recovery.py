@@ -59,9 +59,6 @@ _TROUBLE = {errno.EIO, errno.EROFS, errno.EMFILE, errno.ENFILE}
 _DOUBTFUL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.ENOMEM}
 """Errors of the machine or of a damaged file with absurd numbers in it, or a full region."""
 
-_UNJOINED = "unable to join the environment"
-"""What libdb says last of any error in the making of shared memory."""
-
 _RESERVE = 16 << 20
 """Bytes of disk and of memory below which an error says nothing against the database."""
 
@@ -78,15 +75,6 @@ def machine_fault(error: BaseException, path: str) -> str:
         return f"{error.filename}: {error.strerror}" if error.filename else str(error)
     doubtful = isinstance(error, MemoryError) or number in _DOUBTFUL
     return _shortage(path) if doubtful else ""
-
-
-def is_of_regions(error: BaseException) -> bool:
-    """Return whether libdb could not make, or map, the files of shared memory.
-
-    Those of a dead generation may be damaged; but after a recovery, which makes them anew, this
-    says nothing against the database.
-    """
-    return _UNJOINED in describe(error)
 
 
 def _foreign(path: str) -> str:
@@ -291,8 +279,7 @@ def _in_child(path: str, function: Callable[[], None]) -> tuple[str, str]:
             function()
         except BaseException as error:  # noqa: BLE001 - whatever it is, the parent hears of it
             # A module that cannot be read says nothing against the database.
-            blameless = isinstance(error, ImportError) or is_of_regions(error)
-            reason = describe(error) if blameless else machine_fault(error, path)
+            reason = str(error) if isinstance(error, ImportError) else machine_fault(error, path)
             text = ("trouble " + reason) if reason else f"damaged {describe(error)}"
             os.write(writer, text.encode(errors="replace")[:1000])
             return 1

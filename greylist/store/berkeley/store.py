@@ -482,8 +482,7 @@ class BerkeleyStore:
         from greylist.store.berkeley import recovery
 
         reason = recovery.machine_fault(error, self._path)
-        hopeless = remedy > SET_ASIDE or (remedy == SET_ASIDE and recovery.is_of_regions(error))
-        if hopeless or reason:
+        if remedy > SET_ASIDE or reason:
             detail = recovery.describe(error)
             text = detail if reason in detail else f"{reason} ({detail})"
             raise StoreError(f"{self._path}: {text}") from error
