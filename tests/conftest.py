@@ -16,6 +16,7 @@ import hypothesis
 import pytest
 from berkeley import open_store
 from readable import as_root, can_be_root
+from responder_site import Site
 from settled import write
 
 from greylist import client, public_suffix, recipient, watched_file
@@ -113,6 +114,13 @@ class Place:
 
         store.transact(shift)
         store.close()
+
+
+@pytest.fixture
+def site(tmp_path: Path, at_once: None) -> Site:
+    found = Site(tmp_path)
+    found.write()
+    return found
 
 
 @pytest.fixture(autouse=True)

@@ -10,7 +10,7 @@ import subprocess
 import tempfile
 import time
 
-from conftest import SCRIPT
+from conftest import SCRIPT, request
 
 
 class Server:
@@ -128,18 +128,30 @@ class Conversation:
             one.close()
 
 
-def connected(path, process, timeout=20):
-    """Return a connection to a server, made as soon as it listens."""
+def connected(address, process=None, timeout=20):
+    """Return a connection to a server, made as soon as it listens.
+
+    Args:
+        address: a path, or a host and a port.
+        process: the server's; when it has ended, nobody is waited for.
+        timeout: seconds.
+    """
     end = time.monotonic() + timeout
     while True:
-        connection = socket.socket(socket.AF_UNIX)
+        connection = socket.socket(socket.AF_UNIX if isinstance(address, str) else socket.AF_INET)
         connection.settimeout(timeout)
         try:
-            connection.connect(path)
+            connection.connect(address)
         except OSError:
             connection.close()
-            if process.poll() is not None or time.monotonic() > end:
+            gone = process is not None and process.poll() is not None
+            if gone or time.monotonic() > end:
                 raise
             time.sleep(0.02)
         else:
             return connection
+
+
+def several(start, count):
+    """Return requests that differ in their sender."""
+    return b"".join(request(sender=f"u{n}@example.com") for n in range(start, start + count))

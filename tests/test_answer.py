@@ -5,15 +5,8 @@ from __future__ import annotations
 import time
 
 import pytest
+from responder_site import DEFER, PASS, REQUEST
 from settled import write
-from test_modes import DEFER, PASS, REQUEST, Site
-
-
-@pytest.fixture
-def site(tmp_path, at_once):
-    found = Site(tmp_path)
-    found.write()
-    return found
 
 
 def entries(filter):

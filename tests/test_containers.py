@@ -13,7 +13,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 from configparser import RawConfigParser
 from pathlib import Path
 
@@ -21,7 +20,7 @@ import pytest
 import yaml
 from conftest import DEFERRED, PASSED, SCRIPT, request
 from postfix_harness import Postfix, free_port, unavailable
-from server import replies
+from server import connected, replies
 
 ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "docs" / "containers.md").read_text()
@@ -63,22 +62,6 @@ def running(command, **options):
     finally:
         process.terminate()
         process.wait(30)
-
-
-def connected(address, seconds=30):
-    """Return a connection, made as soon as somebody listens there."""
-    end = time.monotonic() + seconds
-    while True:
-        client = socket.socket(socket.AF_UNIX if isinstance(address, str) else socket.AF_INET)
-        client.settimeout(seconds)
-        try:
-            client.connect(address)
-        except OSError:
-            client.close()
-            assert time.monotonic() < end
-            time.sleep(0.05)
-        else:
-            return client
 
 
 def asked(address, data, count=1):

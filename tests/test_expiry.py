@@ -3,26 +3,17 @@
 from __future__ import annotations
 
 import pytest
+from attempts import DAY, NOW, settings
 from hypothesis import given
 from hypothesis import strategies as st
 
 from greylist import expiry
-from greylist.settings import Settings
 from greylist.triplet import Triplet
 
-NOW = 1_790_000_000
-DAY = 86400
 KEY = b"192.0.2.0/a@example.com/b@example.org"
 CLIENT = b"/client/192.0.2.0"
 SENDER = b"/sender/example.com/a@example.com"
 REPLY = b"/reply/a@example.com/b@example.org"
-
-
-def settings(**values: str) -> Settings:
-    found = Settings()
-    for name, value in values.items():
-        found.set(name, value)
-    return found
 
 
 def value(ctime: int, atime: int | str, count: int | str) -> bytes:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from attempts import DAY, HOUR, NOW, request, settings, verdicts
 from memory import Memory
-from test_policy_rules import DAY, HOUR, NOW, request, settings, verdicts
 
 from greylist.policy import Attempt, decide, hint
 from greylist.triplet import client_key, instance_key, key, pool_key, reply_key, sender_key

@@ -6,65 +6,13 @@ import errno
 import os
 import subprocess
 import sys
-from typing import TYPE_CHECKING
 
 import pytest
+from responder_site import DEFER, PASS, REQUEST
 from settled import write
 
 from greylist import settings
 from greylist.answer import Responder
-from greylist.log import Log
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-PASS = b"action=dunno\n\n"
-DEFER = b"action=defer_if_permit Service is temporarily unavailable\n\n"
-REQUEST = {
-    b"request": b"smtpd_access_policy",
-    b"client_address": b"192.0.2.1",
-    b"client_name": b"unknown",
-    b"sender": b"a@example.com",
-    b"recipient": b"b@example.org",
-}
-
-
-class Heard(Log):
-    """A log that keeps its lines."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.lines: list[str] = []
-
-    def _write(self, priority: int, text: str) -> None:
-        self.lines.append(text)
-
-
-class Site:
-    """A directory with a settings file, and a filter that reads it."""
-
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
-        self.data = directory / "data"
-        self.data.mkdir(mode=0o700)
-        self.config = directory / "greylist.cf"
-        self.log = Heard()
-
-    def write(self, text: str = "") -> None:
-        """Write the settings file, with these further lines."""
-        database = f"database = {self.data}/greylist.db\nwhitelist = {self.directory}/no\n"
-        write(self.config, database + text)
-
-    def filter(self) -> Responder:
-        """Return a filter with the settings of the file."""
-        return Responder(settings.load(str(self.config)), self.log)
-
-
-@pytest.fixture
-def site(tmp_path, at_once):
-    found = Site(tmp_path)
-    found.write()
-    return found
 
 
 def test_settings_are_read_again(site):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hypothesis
 import pytest
+from attempts import DAY, HOUR, NOW, UNKNOWN, request, settings, verdicts
 from hypothesis import given
 from hypothesis import strategies as st
 from memory import Memory
@@ -12,38 +13,8 @@ from greylist import __version__
 from greylist.expiry import state_of
 from greylist.policy import decide
 from greylist.screening import screen
-from greylist.settings import Settings, SettingsError
+from greylist.settings import SettingsError
 from greylist.triplet import Triplet, pool_key
-
-NOW = 1_790_000_000
-HOUR = 3600
-DAY = 86400
-UNKNOWN = b"unknown"
-
-
-def settings(**values: str) -> Settings:
-    found = Settings()
-    for name, value in values.items():
-        found.set(name, value)
-    return found
-
-
-def request(address=b"192.0.2.1", name=UNKNOWN, sender=b"a@example.com", **more):
-    attributes = {
-        b"client_address": address,
-        b"client_name": name,
-        b"sender": sender,
-        b"recipient": b"b@example.org",
-    }
-    attributes.update({name.encode(): value for name, value in more.items()})
-    return attributes
-
-
-def verdicts(steps, entries=None, **values):
-    """Return the reasons for attempts: (seconds, request) each."""
-    entries = Memory() if entries is None else entries
-    return [decide(what, entries, settings(**values), NOW + at).reason for at, what in steps]
-
 
 # Networks
 

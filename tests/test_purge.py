@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from attempts import DAY, HOUR, NOW, request, settings
 from berkeley import open_store
 from memory import Memory
-from test_policy_rules import DAY, HOUR, NOW, request, settings
 
 from greylist.expiry import Rules, is_stale
 from greylist.policy import decide

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+from attempts import settings
 from hypothesis import given
 from hypothesis import strategies as st
 from memory import Memory
@@ -16,7 +17,6 @@ import greylist.recipient
 from greylist import local_domains, policy
 from greylist.recipient import delivered, forms, is_placeless, unextended
 from greylist.screening import mailboxes, screen
-from greylist.settings import Settings
 from greylist.triplet import key
 from greylist.whitelist.lines import rule
 from greylist.whitelist.matcher import Patterns
@@ -51,13 +51,6 @@ def request(recipient, **more):
     attributes = {name.encode(): value for name, value in more.items()}
     base = {b"client_address": b"192.0.2.1", b"sender": b"a@example.com"}
     return {**base, b"recipient": recipient, **attributes}
-
-
-def settings(**values):
-    found = Settings()
-    for name, value in values.items():
-        found.set(name, value)
-    return found
 
 
 def reason(recipient, whitelists=(), only=(), **values):

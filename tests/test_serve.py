@@ -16,24 +16,14 @@ from pathlib import Path
 
 import pytest
 from conftest import DEFERRED, PASSED, SCRIPT, request
+from postfix_harness import free_port
 from readable import as_root, can_be_root
-from server import Server, replies
+from server import Server, replies, several
 
 from greylist.serve import listen
 from greylist.settings import Settings
 
 BROKEN = b"request=nonsense\n\n"
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def several(start, count):
-    """Return requests that differ in their sender."""
-    return b"".join(request(sender=f"u{n}@example.com") for n in range(start, start + count))
 
 
 def test_the_filter_s_answers(place):

@@ -18,9 +18,9 @@ from pathlib import Path
 
 import pytest
 from conftest import DEFERRED, PASSED, SCRIPT, request
+from postfix_harness import free_port
 from readable import as_root, can_be_root
-from server import Server, replies, rss
-from test_serve import free_port, several
+from server import Server, replies, rss, several
 
 from greylist.store.berkeley.record import SIZE, Record
 from tests.waiting import readable

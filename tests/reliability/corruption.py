@@ -24,7 +24,8 @@ from bsddb3 import db
 from greylist.store.berkeley import checker
 from greylist.store.berkeley.salvage import leaves
 from tests.berkeley import RULES
-from tests.reliability.harness import House, QuietLog, ask_until_answered, key, request, scratch
+from tests.heard import Heard
+from tests.reliability.harness import House, ask_until_answered, key, request, scratch
 
 ENTRIES = 3000
 TRIES = 4
@@ -203,7 +204,7 @@ def case(seed: int, model: Path) -> dict[str, object]:
             passed += reply != DEFER
         settle(house)
         # What the first requests did not touch may still be damaged: the check has to find it.
-        checker.check_database(house.path, QuietLog(), RULES)
+        checker.check_database(house.path, Heard(), RULES)
         settle(house)
         for number in numbers[:3]:
             reply, more = ask_until_answered(house, request(number), TRIES)

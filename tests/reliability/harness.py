@@ -11,18 +11,19 @@ import tempfile
 import time
 from typing import TYPE_CHECKING
 
-from greylist.log import Log
 from greylist.store.berkeley.permissions import lock_path
 from greylist.store.berkeley.purge import RECORD as PURGE
 from greylist.store.berkeley.quarantine import copies
 from greylist.store.berkeley.rebuild import prepare
 from greylist.store.berkeley.record import SIZE, Record
 from tests.berkeley import RULES, open_store
+from tests.heard import Heard
 from tests.settled import write
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from greylist.log import Log
     from greylist.store.berkeley.store import BerkeleyStore
 
 VERIFY = "db5.3_verify"
@@ -36,19 +37,6 @@ LONGEST = 90
 def scratch() -> str | None:
     """Return a directory in memory, where no sync takes time; None: where temporary files are."""
     return MEMORY if os.access(MEMORY, os.W_OK) else None
-
-
-class QuietLog(Log):
-    """Keeps the lines for the test."""
-
-    __slots__ = ("lines",)
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.lines: list[str] = []
-
-    def _write(self, priority: int, text: str) -> None:
-        self.lines.append(text)
 
 
 class House:
@@ -81,7 +69,7 @@ class House:
 
     def store(self, timeout: float = 30, log: Log | None = None, **options) -> BerkeleyStore:
         """Return the store, opened by this process."""
-        return open_store(self.path, timeout, log or QuietLog(), **options)
+        return open_store(self.path, timeout, log or Heard(), **options)
 
     def filter(self, prefix: tuple[str, ...] = (), **options) -> FilterProcess:
         """Start a filter."""

@@ -17,8 +17,9 @@ from bsddb3 import db
 from greylist.store.berkeley import checker, due, quarantine, salvage
 from greylist.store.berkeley.environment import home
 from tests.berkeley import RULES
+from tests.heard import Heard
 from tests.reliability.corruption import DEFER, PASS, mark_dirty, settle
-from tests.reliability.harness import QuietLog, ask_until_answered, key, request
+from tests.reliability.harness import ask_until_answered, key, request
 
 pytest_plugins = ["tests.reliability.fixtures"]
 
@@ -65,10 +66,10 @@ def test_check_finds_what_hangs(house):
     with open(house.path, "r+b") as file:
         file.seek(4096 * 7)
         file.write(bytes(4096))
-    checker.check_database(house.path, QuietLog(), RULES)
+    checker.check_database(house.path, Heard(), RULES)
     assert len(house.copies()) == 1
     for copy in quarantine.to_salvage(house.path):
-        checker.salvage(house.path, copy, QuietLog(), RULES)
+        checker.salvage(house.path, copy, Heard(), RULES)
     entries = house.entries()
     assert sum(key(number) in entries for number in range(1000)) > 900
 
@@ -76,7 +77,7 @@ def test_check_finds_what_hangs(house):
 def test_check_of_a_sound_database(house):
     """A sound database stays where it is, and the log says so."""
     fill(house)
-    log = QuietLog()
+    log = Heard()
     checker.check_database(house.path, log, RULES)
     assert log.lines == [f"check of {house.path}: no damage found"]
     assert not house.copies()
@@ -267,7 +268,7 @@ def test_copies_are_bounded(house):
         fcntl.flock(file, fcntl.LOCK_EX)  # so that no repair is started meanwhile
         for _ in range(quarantine.COPIES + 3):
             fill(house, 5)
-            quarantine.quarantine(house.path, QuietLog())
+            quarantine.quarantine(house.path, Heard())
         _check_copies(house)
 
 
@@ -277,9 +278,9 @@ def _check_copies(house) -> None:
     assert copies[0] == min(copies)
     waiting = quarantine.to_salvage(house.path)
     for copy in waiting:
-        checker.salvage(house.path, copy, QuietLog(), RULES)
+        checker.salvage(house.path, copy, Heard(), RULES)
     fill(house, 5)
-    newest = quarantine.quarantine(house.path, QuietLog())
+    newest = quarantine.quarantine(house.path, Heard())
     assert len(house.copies()) == quarantine.COPIES
     assert copies[0] not in house.copies()
     assert newest in house.copies()
@@ -288,7 +289,7 @@ def _check_copies(house) -> None:
 def test_salvage_gives_up(house):
     """A copy whose salvage dies is not tried for ever."""
     fill(house, 5)
-    copy = quarantine.quarantine(house.path, QuietLog())
+    copy = quarantine.quarantine(house.path, Heard())
     for _ in range(quarantine.ATTEMPTS):
         assert quarantine.to_salvage(house.path) == [copy]
         quarantine.count_attempt(copy)
@@ -303,13 +304,13 @@ def test_salvage_on_a_slow_machine(house, monkeypatch):
         os.kill(os.getpid(), signal.SIGALRM)
 
     fill(house, 5)
-    quarantine.quarantine(house.path, QuietLog())
+    quarantine.quarantine(house.path, Heard())
     due.mark(house.path, due.SALVAGE)
     for _ in range(quarantine.ATTEMPTS + 1):
         with monkeypatch.context() as patch:
             patch.setattr(checker, "salvage", bitten)
-            checker.run(house.path, QuietLog(), RULES)
-    checker.run(house.path, QuietLog(), RULES)
+            checker.run(house.path, Heard(), RULES)
+    checker.run(house.path, Heard(), RULES)
     assert len(house.entries()) == 5
 
 

@@ -15,8 +15,9 @@ from greylist.store.berkeley import checker, due, quarantine, record
 from greylist.store.berkeley.environment import CACHE_REGION, home
 from greylist.store.berkeley.transaction_log import additions, log_files
 from tests.berkeley import RULES
+from tests.heard import Heard
 from tests.reliability.corruption import mark_dirty, settle
-from tests.reliability.harness import QuietLog, ask_until_answered, key, request
+from tests.reliability.harness import ask_until_answered, key, request
 from tests.reliability.test_repair import fill
 from tests.reliability.test_trouble import fill as fill_disk
 
@@ -39,7 +40,7 @@ def copy_without_cache(house) -> str:
     put(house, range(1000, 1400), b"%d/0/0" % now)
     put(house, range(100), b"%d/%d/2" % (now, now + 700))
     Path(house.path).write_bytes(before)
-    copy = quarantine.quarantine(house.path, QuietLog())
+    copy = quarantine.quarantine(house.path, Heard())
     for region in Path(copy).glob("*/*__db.*"):
         region.unlink()
     return copy
@@ -68,7 +69,7 @@ def test_log_is_salvaged(house):
     fill(house, 1000)
     house.verify()
     copy = copy_without_cache(house)
-    checker.salvage(house.path, copy, QuietLog(), RULES)
+    checker.salvage(house.path, copy, Heard(), RULES)
     entries = house.entries()
     assert {key(number) for number in range(1400)} == set(entries)
     assert all(entries[key(number)].endswith(b"/2") for number in range(100))
@@ -94,9 +95,9 @@ def test_cache_of_an_older_time_is_salvaged(house):
     region = Path(home(house.path)) / CACHE_REGION
     before = region.read_bytes()
     put(house, range(10), b"%d/%d/01" % (now, now))
-    copy = quarantine.quarantine(house.path, QuietLog())
+    copy = quarantine.quarantine(house.path, Heard())
     (Path(copy) / region.relative_to(house.data)).write_bytes(before)
-    checker.salvage(house.path, copy, QuietLog(), RULES)
+    checker.salvage(house.path, copy, Heard(), RULES)
     entries = house.entries()
     assert [entries[key(number)] for number in range(10)] == [b"%d/%d/01" % (now, now)] * 10
 
@@ -121,14 +122,14 @@ def test_damaged_log_is_salvaged(house):
     end = len(data.rstrip(b"\0"))
     data[end // 2 : end // 2 + 20] = bytes(20)
     log.write_bytes(data)
-    checker.salvage(house.path, copy, QuietLog(), RULES)
+    checker.salvage(house.path, copy, Heard(), RULES)
     assert len(house.entries()) >= 1398
 
 
 def test_salvage_that_was_ended_goes_on(house):
     """A salvage that a signal ended is begun again by the next filter that comes."""
     fill(house, 20_000)
-    quarantine.quarantine(house.path, QuietLog())
+    quarantine.quarantine(house.path, Heard())
     due.mark(house.path, due.SALVAGE)
     first = house.filter()
     assert first.ask(request(10**6))
@@ -176,7 +177,7 @@ def test_salvage_waits_for_room(small_disk):
     """A salvage leaves the filters their disk, says how much is missing, and goes on later."""
     house = small_disk
     fill(house, 1000)
-    quarantine.quarantine(house.path, QuietLog())
+    quarantine.quarantine(house.path, Heard())
     filler = house.directory / "filler"
     with open(due.repair_path(house.path), "ab") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
@@ -184,13 +185,13 @@ def test_salvage_waits_for_room(small_disk):
         fill_disk(filler, 4 << 20)
     [copy] = quarantine.to_salvage(house.path)
     with pytest.raises(StoreError, match="MiB more have to be free"):
-        checker.salvage(house.path, copy, QuietLog(), RULES)
-    checker.run(house.path, QuietLog(), RULES)
+        checker.salvage(house.path, copy, Heard(), RULES)
+    checker.run(house.path, Heard(), RULES)
     assert quarantine.to_salvage(house.path) == [copy]
     assert not due.is_now(house.path)
     filler.unlink()
     os.utime(due.due_path(house.path))
-    checker.run(house.path, QuietLog(), RULES)
+    checker.run(house.path, Heard(), RULES)
     assert len(house.entries()) == 1001
 
 
@@ -206,7 +207,7 @@ def test_directory_that_is_no_copy(house):
         fcntl.flock(file, fcntl.LOCK_EX)
         for _ in range(quarantine.COPIES + 1):
             fill(house, 5)
-            quarantine.quarantine(house.path, QuietLog())
+            quarantine.quarantine(house.path, Heard())
     assert (other / "precious").exists()
 
 
@@ -214,16 +215,16 @@ def test_salvage_under_a_clock_that_was_set_back(house):
     """Entries are not from the future that were written when the clock was ahead."""
     later = int(time.time()) + 5 * 86400
     put(house, range(10), b"%d/0/0" % later)
-    copy = quarantine.quarantine(house.path, QuietLog())
+    copy = quarantine.quarantine(house.path, Heard())
     for file in Path(copy).rglob("*"):
         os.utime(file, (later, later))
-    checker.salvage(house.path, copy, QuietLog(), RULES)
+    checker.salvage(house.path, copy, Heard(), RULES)
     assert len(house.entries()) == 10
 
 
 def test_a_copy_that_goes_unsalvaged_is_named(house):
     """The log has a line when a copy is deleted whose entries nobody has taken."""
-    log = QuietLog()
+    log = Heard()
     with open(due.repair_path(house.path), "ab") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         for _ in range(quarantine.COPIES + 1):

@@ -8,8 +8,7 @@ import time
 
 import pytest
 from conftest import DEFERRED, PASSED, request
-from server import Server, replies
-from test_serve import several
+from server import Server, replies, several
 from valkey_server import ValkeyServer
 
 
