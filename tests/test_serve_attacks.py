@@ -23,7 +23,7 @@ from readable import as_root, can_be_root
 from server import Server, replies, rss, several
 
 from greylist.store.berkeley.record import SIZE, Record
-from tests.waiting import readable
+from tests.waiting import readable, until
 
 
 def limited(number):
@@ -340,12 +340,15 @@ def test_workers_end_with_their_parent(place):
     with Server(place, "--workers", "2") as server:
         assert server.ask(request()) == DEFERRED
         server.end(signal.SIGKILL)
-        end = time.monotonic() + 10
-        with socket.socket(socket.AF_UNIX) as probe:
-            while probe.connect_ex(server.path) == 0 and time.monotonic() < end:
-                time.sleep(0.05)
+        until(lambda: not listens(server.path))
     with Server(place) as server:
         assert server.ask(request()) == DEFERRED
+
+
+def listens(path):
+    """Return whether somebody listens at a socket."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        return probe.connect_ex(path) == 0
 
 
 def test_metrics_that_are_abused(place):

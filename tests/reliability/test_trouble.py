@@ -291,7 +291,8 @@ def test_a_child_holds_a_commands_lock(tmp_path):
     command = os.fork()
     if command == 0:
         os.close(writer)
-        CommandLock(str(path), 5).acquire()
+        lock = CommandLock(str(path), 5)  # filelock's would be released with the object
+        lock.acquire()
         if os.fork() == 0:
             os.read(reader, 1)
         os._exit(0)
