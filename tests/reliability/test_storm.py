@@ -81,7 +81,7 @@ def test_targeted_kills(scenario, every):
 @compiled
 def test_killed_creation_leaves_nothing_behind():
     """A database that was not given its name before a death is deleted by the next creation."""
-    assert targeted("--scenario", "creation", "--call", "rename")["cases"] == 1
+    assert targeted("--scenario", "creation", "--call", "rename")["cases"] >= 1
 
 
 @compiled
