@@ -151,14 +151,20 @@ def check_environment(path: str) -> None:
         if status.st_uid != os.geteuid():
             _refuse_owner(directory, status.st_uid)
         with os.scandir(directory) as entries:
-            for entry in entries:
-                name = entry.name.removeprefix("old.")
-                if not entry.is_file(follow_symlinks=False) and (
-                    is_part(name) or name == "DB_CONFIG"
-                ):
-                    raise StoreError(f"{entry.path} is not a regular file; mend it: move it away")
+            strange = [entry for entry in entries if not entry.is_file(follow_symlinks=False)]
+        for entry in strange:
+            name = entry.name.removeprefix("old.")
+            if (is_part(name) or name == "DB_CONFIG") and not _is_file_or_gone(entry.path):
+                raise StoreError(f"{entry.path} is not a regular file; mend it: move it away")
     except (FileNotFoundError, NotADirectoryError):
         pass
+
+
+def _is_file_or_gone(path: str) -> bool:
+    try:
+        return stat.S_ISREG(os.lstat(path).st_mode)
+    except FileNotFoundError:
+        return True
 
 
 def _create(path: str) -> None:
