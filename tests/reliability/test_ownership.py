@@ -115,6 +115,13 @@ def linked(path: str) -> None:
 
 POSTSCREEN = {b"192.0.2.%d" % number: b"1700000000;0;0;1700000000" for number in range(200)}
 POSTGREY = {b"192.0.2.0/a@example.com/b@example.org": b"1700000000,1700000600"}
+PATHS = {
+    b"/var/www/index.html": b"1700000000",
+    b"2026/11/page.html": b"1700000000",
+    b"c:/music/song": b"1700000000",
+    b"http://www.example.org/index.html": b"1700000000",
+    b"192.0.2.1/a@example.com/b@example.org": b"12345",
+}
 
 
 def sqlite(path: str) -> None:
@@ -191,8 +198,7 @@ STRANGERS = {
     "postgrey": lambda path: plain(path, POSTGREY),
     "large values": lambda path: plain(path, {b"image": bytes(100_000)}),
     "emptied": emptied,
-    "paths": lambda path: plain(path, {b"/var/www/index.html": b"1700000000"}),
-    "URLs": lambda path: plain(path, {b"http://www.example.org/": b"1700000000"}),
+    "paths": lambda path: plain(path, PATHS),
     "linked environment": linked_environment,
     "sparse lock": sparse_lock,
 }

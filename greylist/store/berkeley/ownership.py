@@ -39,12 +39,17 @@ _SAMPLE = 1 << 20
 """Bytes of a BTree in which an entry of ours is looked for."""
 
 _ENTRY = re.compile(
-    rb"(?:[0-9a-f.:]+|unknown|/(?:client|pool|reply|sender))/.*\n[1-9][0-9]*(?:/[0-9]+/[0-9]+)?",
-    re.DOTALL,
+    rb"""
+    (?: (?: [0-9]+(?:\.[0-9]+){3} | [0-9a-f]*:[0-9a-f]*:[0-9a-f:.]* | unknown) / .* / .*
+    |   / (?: client | pool | reply | sender) / .*
+    )
+    \n [1-9][0-9]{8,} (?: /[0-9]+/[0-9]+)?
+    """,
+    re.DOTALL | re.VERBOSE,
 )
-"""A key and a value as we, or a greylist.pl, have them: a client and the rest of a triplet, or a
-kind of entry of ours; and when it was first seen. Others have paths and URLs for keys, and numbers
-for values."""
+"""A key and a value as we, or a greylist.pl, have them: a client's address and the rest of a
+triplet, or a kind of entry of ours; and when it was first seen. Others have paths and URLs for
+keys, and numbers for values."""
 
 _ELSEWHERE = "mend it: have database = name another file, or move this one away"
 
