@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from operator import attrgetter, itemgetter
 from typing import TYPE_CHECKING
 
 import click
@@ -11,6 +12,7 @@ import click
 from greylist.commands import output
 from greylist.commands.entry import Entry, entries, entry_of
 from greylist.commands.list import show
+from greylist.commands.pools import first_attempt, pools_of
 from greylist.commands.selection import Selection, selectors
 from greylist.commands.session import apply, opened
 from greylist.store.batches import walk
@@ -55,23 +57,41 @@ def command(
             return
         if len(chosen) > LARGE and not yes:
             _ask(len(chosen))
-        keys = (entry.key for entry in output.progress(chosen, "Forgetting", len(chosen)))
-        test = selection.test(now, settings)
-
-        def forget(entries: Entries, key: bytes) -> bool:
-            """Delete an entry, unless it has changed meanwhile and is not meant any more."""
-            value = entries.get(key)
-            entry = value and entry_of(key, value, settings, now)
-            if not entry or not test(entry):
-                return False
-            entries.delete(key)
-            return True
-
-        number = sum(sum(deleted) for deleted in apply(store, keys, forget, bytes))
+        number = _forget(store, settings, selection, chosen, now)
     if as_json:
         output.print_json({"forgotten": number})
     else:
         click.echo(f"{number} forgotten.")
+
+
+def _forget(
+    store: Store, settings: Settings, selection: Selection, chosen: list[Entry], now: int
+) -> int:
+    """Delete the chosen entries and their pools' triplets; return how many entries."""
+    test = selection.test(now, settings)
+
+    def forget(entries: Entries, entry: Entry) -> Entry | None:
+        """Delete an entry, unless it has changed meanwhile and is not meant any more."""
+        value = entries.get(entry.key)
+        found = value and entry_of(entry.key, value, settings, now)
+        if not found or not test(found):
+            return None
+        entries.delete(entry.key)
+        return entry
+
+    def forget_pool(entries: Entries, pool: tuple[bytes, int | None]) -> None:
+        """Delete a pool's triplet, unless it has begun anew meanwhile."""
+        key, began = pool
+        found = entries.get(key)
+        if found is not None and began in {None, first_attempt(found)}:
+            entries.delete(key)
+
+    shown = output.progress(chosen, "Forgetting", len(chosen))
+    batches = apply(store, shown, forget, attrgetter("key"))
+    gone = [entry for batch in batches for entry in batch if entry]
+    for _ in apply(store, pools_of(store, gone).items(), forget_pool, itemgetter(0)):
+        pass
+    return len(gone)
 
 
 def choose(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import time
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from typing import TYPE_CHECKING
 
 import click
@@ -16,6 +16,7 @@ from greylist.commands import output
 from greylist.commands.entry import Entry, client_text, entry_of
 from greylist.commands.forget import choose
 from greylist.commands.list import show
+from greylist.commands.pools import first_attempt, pools_of
 from greylist.commands.selection import Selection, domain_of, selectors
 from greylist.commands.session import apply, opened
 from greylist.expiry import state_of
@@ -81,12 +82,25 @@ def _pass(settings: Settings, selection: Selection, now: int, dry_run: bool) -> 
             passed.passed = True
             entries.put(entry.key, passed.pack(), settings.max_age)
 
+    def let_pool_through(entries: Entries, pool: tuple[bytes, int | None]) -> None:
+        key, began = pool
+        found = entries.get(key)
+        if found is not None and first_attempt(found) == began:
+            triplet = Triplet.unpack(found)
+            triplet.passed = True
+            entries.put(key, triplet.pack(), settings.max_age)
+
     with opened(settings) as store:
         if not selection.state:
             selection = selection._replace(state=("waiting",))
         chosen = choose(store, settings, selection, now, triplets=True)
         if not dry_run:
-            sum(map(len, apply(store, chosen, let_through, attrgetter("key"))))
+            pools = pools_of(store, chosen).items()
+            for _ in apply(store, chosen, let_through, attrgetter("key")):
+                pass
+            # A pool's next attempt may come from elsewhere.
+            for _ in apply(store, pools, let_pool_through, itemgetter(0)):
+                pass
     return chosen
 
 

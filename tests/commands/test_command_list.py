@@ -20,6 +20,7 @@ from greylist.sender import normalize
 from greylist.settings import Settings
 from greylist.store import StoreError
 from greylist.store.berkeley.locks import CommandLock
+from greylist.triplet import DAY, pool_key
 
 from .mailhost import NOW, SCRIPT
 
@@ -302,6 +303,48 @@ def test_what_is_shown_is_all_that_is_meant(host):
         assert json.loads(found)["sender"] == shown
         host.run("forget", "--sender", shown)
         assert set(keys) - set(host.all()) == {key}, shown
+
+
+def test_a_pool_is_forgotten_with_its_triplet(host):
+    """What no list shows would let the next attempt pass; a pool that is another's is kept."""
+    request = (
+        "request=smtpd_access_policy\nclient_address=192.0.2.1\nclient_name=mx.example.com\n"
+        "sender=ann@other.example\nrecipient=bob@example.org\n\n"
+    )
+    assert b"defer_if_permit" in host.script(input=request.encode()).stdout
+    host.put({b"/pool/another": b"%d/0/0" % (NOW - 9)})
+    assert sum(key.startswith(b"/pool/") for key in host.all()) == 2
+    host.run("forget", "--sender", "ann@*")
+    assert [key for key in host.all() if key != b"/purge"] == [b"/pool/another"]
+
+
+def test_a_pool_is_forgotten_with_its_sender(host):
+    """Where a retry from elsewhere has passed, nothing but the sender's credit may be listed."""
+    sender, other = b"ann@other.example", b"/pool/another"
+    pool = pool_key(b"example.com", sender, b"bob@example.org")
+    host.put(
+        {
+            b"/sender/example.com/" + sender: b"%d/0/1" % (NOW - 60),
+            pool: b"%d/%d/01" % (NOW - 3 * DAY, NOW - 60),
+            other: b"%d/%d/01" % (NOW - 3 * DAY, NOW - 60),
+            b"192.0.2.0/eve@example.net/bob@example.org": b"%d/0/0" % NOW,
+            b"no/key": b"%d/0/0" % NOW,
+        }
+    )
+    assert host.run("forget", "--sender", sender.decode()).stdout == "1 forgotten.\n"
+    assert pool not in host.all()
+    assert other in host.all()
+
+
+def test_a_pool_that_may_be_another_s_is_kept(host):
+    """Of two triplets that began in one second, neither pool is known to be the forgotten one's."""
+    pools = {b"/pool/%d" % n: b"%d/0/0" % NOW for n in range(2)}
+    triplets = {b"192.0.2.%d/a%d@example.com/b@c" % (n, n): b"%d/0/0" % NOW for n in range(2)}
+    host.put(pools | triplets)
+    assert host.run("forget", "a0@example.com").stdout == "1 forgotten.\n"
+    assert len(host.all()) == 3
+    assert host.run("forget", "a1@example.com").stdout == "1 forgotten.\n"
+    assert host.all() == {}
 
 
 def test_an_entry_that_changes_meanwhile_is_not_forgotten(host, monkeypatch):

@@ -6,6 +6,8 @@ import json
 
 import pytest
 
+from greylist.log import unquote
+
 from .mailhost import NOW
 
 HOUR, DAY = 3600, 86400
@@ -39,6 +41,19 @@ def test_it_passes_whenever_it_comes(host):
     host.run("pass", "ann@*")
     listed = json.loads(host.run("list", "--json").stdout)
     assert (listed["state"], listed["last"]) == ("passed", NOW - 2 * DAY + 60)
+
+
+def test_its_pool_passes_too(host):
+    """The next attempt may come from elsewhere in the sender's pool."""
+    asked = ["--client-name=mx.example.com", *ASKED]
+    stored = json.loads(host.run("explain", "--json", *asked).stdout)["would_store"]
+    host.put({unquote(key.encode()): value.encode() for key, value in stored.items()})
+    elsewhere = ["--client-address=198.51.100.7", *asked[:1], *asked[2:]]
+    for where in (asked, elsewhere):
+        assert json.loads(host.run("explain", "--json", *where).stdout)["verdict"] == "greylist"
+    assert host.run("pass", "ann@*").stdout == "1 will pass at the next attempt.\n"
+    for where in (asked, elsewhere):
+        assert json.loads(host.run("explain", "--json", *where).stdout)["verdict"] == "pass"
 
 
 def test_what_has_expired_passes_too(host):
