@@ -117,6 +117,21 @@ def test_world_writable_directory(house):
     assert "world-writable; mend it: chmod 0700" in fatal(process)
 
 
+@pytest.mark.parametrize("name", ["", ".lock", ".env"])
+def test_world_writable_files(house, name):
+    """What others can write to is refused, unless they cannot get there."""
+    assert ask_until_answered(house, request(1), 1)[0] == DEFER
+    path = house.path + name
+    os.chmod(path, os.stat(path).st_mode | stat.S_IWOTH)
+    assert ask_until_answered(house, request(1), 1)[0] == DEFER
+    house.data.chmod(0o755)
+    process = house.filter(**ON_STDERR)
+    assert process.ask(request(1)) == b""
+    assert f"{path} is world-writable; mend it: chmod o-w" in fatal(process)
+    os.chmod(path, os.stat(path).st_mode & ~stat.S_IWOTH)
+    assert ask_until_answered(house, request(1), 1)[0] == DEFER
+
+
 @pytest.mark.root
 def test_files_of_another_user(house):
     """Another user's database is refused, and nothing of it is changed."""

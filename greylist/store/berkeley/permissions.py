@@ -71,6 +71,8 @@ def check(path: str, load: Callable[[], None], adopt: bool = True, create: bool 
         for name in (path, lock_path(path)):
             _check_file(name)
         check_environment(path)
+        if status.st_mode & stat.S_IXOTH:
+            _check_modes(path)
         if not os.path.exists(os.path.join(home(path), "__db.001")):
             from greylist.store.berkeley.ownership import claim  # cold: it is not in use yet
 
@@ -130,6 +132,13 @@ def _check_file(path: str) -> None:
         raise StoreError(
             f"{path} is not readable and writable; mend it: chmod u+rw {_quoted(path)}"
         )
+
+
+def _check_modes(path: str) -> None:
+    """See that other users, who can enter the directory, can write to nothing in it."""
+    for name in (path, lock_path(path), home(path)):
+        if os.path.lexists(name) and os.lstat(name).st_mode & stat.S_IWOTH:
+            raise StoreError(f"{name} is world-writable; mend it: chmod o-w {_quoted(name)}")
 
 
 def check_environment(path: str) -> None:
