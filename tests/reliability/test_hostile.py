@@ -47,9 +47,7 @@ def test_strange_paths(house, what, kind):
     assert not victim.exists() or victim.read_text() == "precious"
 
 
-@pytest.mark.parametrize(
-    "name", ["env/log.0000000002", "env/__db.003", "env/DB_CONFIG", "rewritten", "due.new"]
-)
+@pytest.mark.parametrize("name", ["env/log.0000000002", "env/__db.003", "rewritten", "due.new"])
 @pytest.mark.parametrize("kind", ["fifo", "directory"])
 def test_strange_files_of_ours(house, name, kind):
     """What is no file where libdb or we would have one is refused in words, or made way for."""
@@ -115,6 +113,21 @@ def test_world_writable_directory(house):
     process = house.filter(**ON_STDERR)
     assert process.ask(request(1)) == b""
     assert "world-writable; mend it: chmod 0700" in fatal(process)
+
+
+def test_no_settings_of_libdbs_own(house):
+    """A file that would have libdb keep the log elsewhere is refused, and nothing is set aside."""
+    assert ask_until_answered(house, request(1), 1)[0] == DEFER
+    path = house.data / "greylist.db.env" / "DB_CONFIG"
+    path.write_text("set_lg_dir /nowhere\n")
+    mark_dirty(house)
+    process = house.filter(**ON_STDERR)
+    assert process.ask(request(2)) == b""
+    assert f"{path} has libdb do other than greylist asks for; mend it: " in fatal(process)
+    path.unlink()
+    assert ask_until_answered(house, request(2), 1)[0] == DEFER
+    assert {key(1), key(2)} == set(house.entries())
+    assert not house.copies()
 
 
 @pytest.mark.parametrize("name", ["", ".lock", ".env"])

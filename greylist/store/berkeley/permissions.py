@@ -144,7 +144,8 @@ def _check_modes(path: str) -> None:
 def check_environment(path: str) -> None:
     """See that the database's environment is its own, and that libdb can open what is in there.
 
-    A link would lead to another program's. On a FIFO libdb waits for ever.
+    A link would lead to another program's. On a FIFO libdb waits for ever. A DB_CONFIG can have it
+    keep the log elsewhere, where nobody would look for it.
 
     Raises:
         StoreError: something else is there.
@@ -163,8 +164,13 @@ def check_environment(path: str) -> None:
             strange = [entry for entry in entries if not entry.is_file(follow_symlinks=False)]
         for entry in strange:
             name = entry.name.removeprefix("old.")
-            if (is_part(name) or name == "DB_CONFIG") and not _is_file_or_gone(entry.path):
+            if is_part(name) and not _is_file_or_gone(entry.path):
                 raise StoreError(f"{entry.path} is not a regular file; mend it: move it away")
+        settings = os.path.join(directory, "DB_CONFIG")
+        if os.path.lexists(settings):
+            raise StoreError(
+                f"{settings} has libdb do other than greylist asks for; mend it: move it away"
+            )
     except (FileNotFoundError, NotADirectoryError):
         pass
 
