@@ -43,12 +43,12 @@ def command(
 ) -> None:
     """Show the entries of the database, all or those that match PATTERN.
 
-    PATTERN is a glob for the client, the sender or the recipient; a client may also be given
-    as an address or as a network. Times are local. ATTEMPTS counts the attempts, the first one
-    included. Beside triplets, there are the credits of clients (SENDER and RECIPIENT are *) and of
-    their senders (RECIPIENT is *), with the number of their triplets that have passed: with
-    enough of it, a client is trusted and a sender known. With --json, each line is an object.
-    Exit status: 0, or 1 if nothing matches.
+    PATTERN is a glob for the client, the sender or the recipient; a client may also be given as
+    an address, as a network or as a host's name, which stands for its domain. Times are local.
+    ATTEMPTS counts the attempts, the first one included. Beside triplets, there are the credits
+    of clients (SENDER and RECIPIENT are *) and of their senders (RECIPIENT is *), with the
+    number of their triplets that have passed: with enough of it, a client is trusted and a
+    sender known. With --json, each line is an object. Exit status: 0, or 1 if nothing matches.
 
     \b
     Examples:

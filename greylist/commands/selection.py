@@ -181,7 +181,7 @@ _OPTIONS = (
         "--client",
         metavar="GLOB",
         callback=_given,
-        help="The client: a glob, an address or a network.",
+        help="The client: a glob, an address, a network or a host's name.",
     ),
     click.option(
         "--sender", metavar="GLOB", callback=_given, help="The sender; <> is the null sender."
