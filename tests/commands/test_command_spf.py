@@ -303,5 +303,5 @@ def test_without_dnspython():
         [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False
     )
     assert done.returncode == 1
-    assert "python3-dnspython" in done.stderr
+    assert "-m pip install dnspython" in done.stderr
     assert "Traceback" not in done.stderr

@@ -10,6 +10,7 @@ import click
 from greylist.commands.spf.evaluation import Evaluation
 from greylist.commands.spf.networks import SpfError, collapse, subtract
 from greylist.commands.whole_file import write_whole
+from greylist.missing import remedy
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -85,11 +86,8 @@ def lines(found: dict[str, list[Network]], day: str) -> Iterable[str]:
 def _resolver(server: str, timeout: float) -> Resolver:
     try:
         from greylist.commands.spf.resolver import Resolver
-    except ModuleNotFoundError as error:
-        raise click.ClickException(
-            "spf needs dnspython: install python3-dnspython, or greylist with its extra, "
-            "greylist[spf]"
-        ) from error
+    except ImportError as error:
+        raise click.ClickException(remedy(error)) from error
     address, port = server, "53"
     if server.startswith("[") or server.count(":") == 1:
         address, _, port = server.rpartition(":")
