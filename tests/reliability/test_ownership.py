@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import sqlite3
 import stat
 import subprocess
@@ -17,6 +18,7 @@ from readable import NOBODY
 
 from greylist.store import StoreError
 from greylist.store.berkeley.environment import home
+from greylist.store.berkeley.ownership import claim
 from greylist.store.berkeley.permissions import check, lock_path
 from greylist.store.berkeley.purge import RECORD
 from greylist.store.berkeley.store import load_all
@@ -348,6 +350,24 @@ SYSTEM = (
     "/dev",
     "/proc",
 )
+
+
+def test_environment_that_another_filter_makes(house):
+    """A filter may make the environment while another looks whose the place is."""
+    path = home(house.path)
+    stop = time.monotonic() + 1.5
+    maker = os.fork()
+    if maker == 0:
+        while time.monotonic() < stop + 10:
+            os.mkdir(path)
+            os.rmdir(path)
+        os._exit(0)
+    try:
+        while time.monotonic() < stop:
+            claim(house.path, adopt=True)
+    finally:
+        os.kill(maker, signal.SIGKILL)
+        os.waitpid(maker, 0)
 
 
 @pytest.mark.parametrize("directory", [*SYSTEM, "/usr/../etc", "/proc/self/root/etc", "/var/run"])

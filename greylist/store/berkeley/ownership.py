@@ -146,9 +146,15 @@ def _is_environment(directory: str) -> bool:
 
 def _is_occupied(beside: str) -> bool:
     """Return whether something else stands where our environment or our lock file would be."""
+    is_lock = beside.endswith(".lock")
     try:
-        if os.path.isdir(beside):
-            return beside.endswith(".lock") or bool(os.listdir(beside))
+        # Not asked first whether it is a directory: another filter may be making it just now.
+        return bool(os.listdir(beside)) or is_lock
+    except NotADirectoryError:
+        pass
+    except FileNotFoundError:
+        return False
+    try:
         data, status = read_head(beside, SIZE)
         if data.strip(b"\0"):
             Record.unpack(data)
@@ -156,7 +162,7 @@ def _is_occupied(beside: str) -> bool:
         return False
     except ValueError:
         return True
-    return not beside.endswith(".lock") or status.st_size > SIZE
+    return not is_lock or status.st_size > SIZE
 
 
 def _is_in_record(path: str, head: bytes, status: os.stat_result) -> bool:
