@@ -64,6 +64,8 @@ def test_client_name(line, name, matches):
         (b"2a01:4180:4051:0800::/64", b"2a01:4180:4051:800::7", True),
         (b"2a01:4180:4051:0800::/64", b"2a01:4180:4051:801::7", False),
         (b"2001:db8::1", b"2001:db8::1", True),
+        (b"client_address=192.0.2.0/25", b"192.0.2.127", True),
+        (b"client_address=192.0.2.0/25", b"192.0.2.128", False),
     ],
 )
 def test_client_address(line, address, matches):
@@ -95,6 +97,9 @@ def test_client_address(line, address, matches):
         (rb"/^joe\d@/", b"joe@example.org", False),
         (b"# joe@example.org", b"joe@example.org", False),
         (b"c++@example.org", b"c++@example.org", True),
+        (b"XN--BCHER-KVA.example", "joe@b\u00fccher.example".encode(), True),
+        ("B\u00dcCHER.example".encode(), b"joe@xn--bcher-kva.example", True),
+        ("B\u00dcCHER.example".encode(), "joe@b\u00fccher.example".encode(), True),
     ],
 )
 def test_recipient(line, address, matches):
@@ -112,11 +117,13 @@ def test_recipient(line, address, matches):
         (client_rule, b"client_address="),
         (client_rule, b"client_name= x"),
         (client_rule, b"/(/"),
+        (client_rule, b"//"),
         (client_rule, b"example.com/24"),
         (recipient_rule, b"two words"),
         (recipient_rule, b"two words@example.org"),
         (recipient_rule, b"joe@two words"),
         (recipient_rule, b"/(/"),
+        (recipient_rule, b"//"),
         (recipient_rule, b"/joe@example.org"),
         (recipient_rule, b"example.org/24"),
     ],

@@ -14,6 +14,7 @@ from greylist.triplet import (
     Triplet,
     client_key,
     clip,
+    escape,
     instance_key,
     key,
     pool_key,
@@ -141,6 +142,15 @@ def test_tildes(part):
     assert split_key(key(b"192.0.2.0", clipped, b"b"))[1] != clipped
     assert not stands_for(part, part)
     assert not stands_for(clipped, b"y" * 500)
+
+
+def test_clipped_part_with_a_slash():
+    """What is clipped is found by the address, and by its form in a key, which is escaped."""
+    part = b"A/" + b"x" * 90 + b"@example.com"
+    stored = split_key(key(b"192.0.2.0", part, b"b@example.org"))[1]
+    assert stands_for(stored, part)
+    assert stands_for(stored, escape(part))
+    assert not stands_for(stored, part.replace(b"/", b"%2f", 1) + b"x")
 
 
 def test_first_digest(monkeypatch):

@@ -173,6 +173,7 @@ def _names(domain: bytes) -> list[bytes]:
     if domain.isascii() and b"xn--" not in domain.lower():
         return [domain]
     try:
+        domain = domain.lower()  # the codec takes no capitals in what it decodes
         letters = domain.decode("idna") if domain.isascii() else domain.decode().lower()
         return list(dict.fromkeys((domain, letters.encode(), letters.encode("idna"))))
     except UnicodeError:
