@@ -100,8 +100,8 @@ def test_in_a_network(text, inside, outside):
 
 @pytest.mark.parametrize(
     "text",
-    [b"", b"/", b"/24", b"192.0.2.0/", b"192.0.2.0/33", b"192.0.2.0/x", b"2001:db8::/129",
-     b"10./8", b"1.2.3.4.5", b"1.2.300", b"example.com", b"::ffff:192.0.2.0/95",
+    [b"", b"/", b"/24", b"192.0.2.0/", b"192.0.2.0/33", b"192.0.2.0/0024", b"192.0.2.0/x",
+     b"2001:db8::/129", b"10./8", b"1.2.3.4.5", b"1.2.300", b"example.com", b"::ffff:192.0.2.0/95",
      b"192.0.2.0/24/24", b"10.0/16", b"\xff"],
 )  # fmt: skip
 def test_no_network(text):

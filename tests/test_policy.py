@@ -191,7 +191,7 @@ def test_subject():
     """It is in lower case, the sender of a request without one is empty."""
     what = {b"client_address": b"2001:DB8::1", b"recipient": b"B@Example.org"}
     decision = screen(what, Settings(), [Patterns(b"^2001:")])
-    assert decision.key == b"2001:db8::1//b@example.org"
+    assert (decision.key, decision.warning) == (b"2001:db8::1//b@example.org", "")
 
 
 def test_whitelist_sees_the_full_key():

@@ -37,6 +37,7 @@ def match(text: bytes, **attributes: bytes) -> Line | None:
         b"client_address=192.0.2.0/24",
         b"client_address=192.0.2",
         b"client_address=192.0.2.1",
+        b"client_address=192.0.2.1-192.0.2.5,198.51.100.1-198.51.100.9",
         b"sender=^a@",
         b"recipient=@example.org$",
         b"helo_name=^helo",
