@@ -169,6 +169,8 @@ WHITE = [Patterns(b"^192\\.0\\.2\\.1/")]
         ({"greylist_clients": "suspicious"}, {}, None),
         ({"greylist_clients": "suspicious", "client_name": b"mx.example.com"}, {},
          "client not suspicious"),
+        ({"greylist_clients": "suspicious", "hostname": "mx.example.org",
+          "client_name": b"mx.example.com", "helo_name": b"mx.example.org"}, {}, None),
     ],
 )  # fmt: skip
 def test_what_needs_no_entry(changes, arguments, reason):
