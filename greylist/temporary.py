@@ -27,7 +27,7 @@ def directory(prefix: str) -> Iterator[str]:
         OSError: it cannot be made, or root would make it where another user can put his own.
     """
     place = os.path.realpath(tempfile.gettempdir())
-    reached = _in_reach(place) if os.getuid() == 0 else ""
+    reached = _in_reach(place) if os.getuid() == 0 and os.path.isdir(place) else ""
     if reached:
         raise OSError(
             f"{reached} is in reach of other users, who could put files of theirs in the place of "
