@@ -91,7 +91,7 @@ def _window(key: bytes, entry: Triplet, settings: Settings) -> int:
 
     While learning, nobody is asked to retry, so nobody is late.
     """
-    waits = _is_triplet(key) and not entry.has_passed(settings.delay)
+    waits = is_triplet(key) and not entry.has_passed(settings.delay)
     late = waits and settings.mode != "learn"
     return settings.retry_window if late else settings.max_age
 
@@ -113,7 +113,7 @@ def is_stale(key: bytes, value: bytes, settings: Settings, now: int) -> bool:
             return not (value.isdigit() and len(value) <= 20 and abs(now - int(value)) <= DAY)
         if not _is_counted(key):
             return False
-    entry = _parsed(value)
+    entry = parsed(value)
     return entry is None or is_expired(key, entry, settings, now)
 
 
@@ -139,35 +139,37 @@ def merge(
     new = _valid(key, other, now)
     if new is None or other == live:
         return None
-    old = _parsed(live)
+    old = parsed(live)
     # Without another version, what is expired is left to the purging, which minds the clock.
-    if old is None or (old.ctime > now + DAY and _is_triplet(key)):
+    if old is None or (old.ctime > now + DAY and is_triplet(key)):
         return new.pack()
     if is_expired(key, new, settings, now):
         return None
     if is_expired(key, old, settings, now):
         return new.pack()
-    joined = _join(old, new, settings) if _is_triplet(key) else _sum(old, new)
+    joined = _join(old, new, settings) if is_triplet(key) else _sum(old, new)
     packed = joined.pack()
     return None if packed == live else packed
 
 
 def _is_counted(key: bytes) -> bool:
     """Return whether an entry's value is ``ctime/atime/count``."""
-    return _is_triplet(key) or key.startswith((CLIENT, SENDER, REPLY))
+    return is_triplet(key) or key.startswith((CLIENT, SENDER, REPLY))
 
 
-def _is_triplet(key: bytes) -> bool:
+def is_triplet(key: bytes) -> bool:
+    """Return whether an entry is a triplet, a client's or a pool's."""
     return not key.startswith(b"/") or key.startswith(POOL)
 
 
 def _valid(key: bytes, value: bytes, now: int) -> Triplet | None:
     """Return an entry that was read somewhere, or None when it cannot be one of ours."""
-    entry = _parsed(value) if key.count(b"/") >= 2 else None
+    entry = parsed(value) if key.count(b"/") >= 2 else None
     return entry if entry and max(entry.ctime, entry.atime) <= now + DAY else None
 
 
-def _parsed(value: bytes | None) -> Triplet | None:
+def parsed(value: bytes | None) -> Triplet | None:
+    """Return a stored value, or None if there is none that can be used."""
     try:
         return None if value is None else Triplet.unpack(value)
     except ValueError:

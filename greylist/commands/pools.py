@@ -10,15 +10,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from greylist.addresses import parse_address
+from greylist.expiry import is_triplet, parsed
 from greylist.store.batches import walk
-from greylist.triplet import POOL, Triplet, pool_key, split_key
+from greylist.triplet import POOL, pool_key, split_key
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
     from greylist.commands.entry import Entry
     from greylist.store import Store
-
 
 MOST = 100_000
 """Keys that are tried at most: it takes a second or two."""
@@ -32,7 +32,7 @@ def pools_of(store: Store, chosen: Collection[Entry]) -> dict[bytes, int | None]
     domain's sender go the pools' triplets of that sender to all recipients in the store.
 
     Args:
-        store: is read once.
+        store: is read once, or not at all if no pool can go with them.
         chosen: entries.
 
     Returns:
@@ -43,23 +43,26 @@ def pools_of(store: Store, chosen: Collection[Entry]) -> dict[bytes, int | None]
         StoreError: the store cannot be read.
     """
     triplets = {entry.key: entry.first for entry in chosen if entry.is_triplet}
+    senders = [(entry.client, entry.sender) for entry in chosen if _is_domains(entry)]
+    if not triplets and not senders:
+        return {}
     began = set(triplets.values())
     recipients = {entry.recipient for entry in chosen if entry.is_triplet}
     found: dict[bytes, int | None] = {}
     doubtful: set[int | None] = set()
     for key, value in walk(store):
-        first = first_attempt(value) if key.startswith(POOL) or not key.startswith(b"/") else None
+        first = first_attempt(value) if is_triplet(key) else None
         if first is None:
             continue
-        if not key.startswith(POOL) and key.count(b"/") > 1:
+        is_pools = key.startswith(POOL)
+        if not is_pools and key.count(b"/") > 1:
             recipients.add(split_key(key)[2])
         if first in began and key not in triplets:
-            if key.startswith(POOL):
+            if is_pools:
                 found[key] = first
             else:
                 doubtful.add(first)
     found = {key: first for key, first in found.items() if first not in doubtful}
-    senders = [(e.client, e.sender) for e in chosen if _is_domains(e)]
     if len(senders) * len(recipients) <= MOST:
         found |= {pool_key(*sender, to): None for sender in senders for to in recipients}
     return found
@@ -73,7 +76,5 @@ def _is_domains(entry: Entry) -> bool:
 
 def first_attempt(value: bytes | None) -> int | None:
     """Return when a stored triplet began, in seconds since the epoch; None if it is none."""
-    try:
-        return None if value is None else Triplet.unpack(value).ctime
-    except ValueError:
-        return None
+    triplet = parsed(value)
+    return triplet.ctime if triplet else None
