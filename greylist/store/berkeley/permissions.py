@@ -161,18 +161,22 @@ def check_environment(path: str) -> None:
         if status.st_uid != os.geteuid():
             _refuse_owner(directory, status.st_uid)
         with os.scandir(directory) as entries:
-            strange = [entry for entry in entries if not entry.is_file(follow_symlinks=False)]
-        for entry in strange:
-            name = entry.name.removeprefix("old.")
-            if is_part(name) and not _is_file_or_gone(entry.path):
-                raise StoreError(f"{entry.path} is not a regular file; mend it: move it away")
-        settings = os.path.join(directory, "DB_CONFIG")
-        if os.path.lexists(settings):
-            raise StoreError(
-                f"{settings} has libdb do other than greylist asks for; mend it: move it away"
-            )
+            for entry in entries:
+                _check_part(entry)
     except (FileNotFoundError, NotADirectoryError):
         pass
+
+
+def _check_part(entry: os.DirEntry[str]) -> None:
+    """See that a file of an environment is none that libdb would hang on, or obey."""
+    if entry.name == "DB_CONFIG":
+        raise StoreError(
+            f"{entry.path} has libdb do other than greylist asks for; mend it: move it away"
+        )
+    if entry.is_file(follow_symlinks=False) or not is_part(entry.name.removeprefix("old.")):
+        return
+    if not _is_file_or_gone(entry.path):
+        raise StoreError(f"{entry.path} is not a regular file; mend it: move it away")
 
 
 def _is_file_or_gone(path: str) -> bool:
