@@ -22,6 +22,7 @@ GUARDS = frozenset(("reject_unauth_destination", "defer_unauth_destination", "re
 
 ENDS = frozenset(("permit", "reject", "defer"))
 """Restrictions behind which nothing is asked any more (SMTPD_ACCESS_README)."""
+
 _BRACED = r"\{(?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*\}"
 _ITEM = re.compile(rf"(?:{_BRACED}|[^\s,{{}}])+")
 """A word ends at a blank or comma outside of braces: ``inline:{ {a = b} }`` is one."""

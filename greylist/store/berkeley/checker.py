@@ -73,7 +73,7 @@ def run(path: str, log: Log, rules: Rules) -> None:
         while task:
             if task == due.CHECK:
                 check_database(path, log, rules)
-                os.pwrite(descriptor, b"%d\n" % time.time(), 0)  # see due.last_check
+                os.pwrite(descriptor, b"%d\n" % time.time(), 0)  # see due.time_in
             if not _salvage_all(path, log, rules):
                 due.postpone(path)
                 break

@@ -20,7 +20,6 @@ CHECK_INTERVAL = 600
 POSTPONED = 60
 """Seconds until the next start of a repair that could not go on."""
 
-
 TIME_SIZE = 20
 """Bytes of the time of the last check at most."""
 
