@@ -22,6 +22,7 @@ from postfix_harness import free_port
 from readable import as_root, can_be_root
 from server import Server, replies, rss, several
 
+from greylist.commands.setup.server import listens
 from greylist.store.berkeley.record import SIZE, Record
 from tests.waiting import readable, until
 
@@ -343,12 +344,6 @@ def test_workers_end_with_their_parent(place):
         until(lambda: not listens(server.path))
     with Server(place) as server:
         assert server.ask(request()) == DEFERRED
-
-
-def listens(path):
-    """Return whether somebody listens at a socket."""
-    with socket.socket(socket.AF_UNIX) as probe:
-        return probe.connect_ex(path) == 0
 
 
 def test_metrics_that_are_abused(place):

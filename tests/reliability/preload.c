@@ -281,7 +281,7 @@ SYNC(fdatasync)
 
 int rename(const char *from, const char *to)
 {
-    if (fails(RENAME))
+    if (below(to) && fails(RENAME)) /* coverage(1) has files of its own */
         return -1;
     int failed = REAL(int, "rename", const char *, const char *)(from, to);
     if (!failed && below(to))

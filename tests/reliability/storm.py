@@ -13,6 +13,7 @@ import sys
 import tempfile
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from greylist.store.berkeley import environment
@@ -80,8 +81,7 @@ def storm(house: House, kills: int, writers: int, seed: int = 1) -> dict[str, in
     for _ in range(kills):
         time.sleep(chance.expovariate(1 / 0.02))
         pid = chance.choice(list(pids))
-        # As spawn(8) does, or as an administrator: with the child that recovers, or without.
-        chance.choice([os.kill, os.killpg])(pid, signal.SIGKILL)
+        _kill(pid, chance)
         _, status = os.waitpid(pid, 0)
         assert os.WIFSIGNALED(status), "a writer gave up"
         house.recoveries()
@@ -135,7 +135,10 @@ def filter_storm(house: House, kills: int, writers: int, seed: int = 1) -> dict[
     for _ in range(kills):
         time.sleep(chance.expovariate(1 / pause))
         house.recoveries()
-        _kill(current.get(chance.randrange(writers)), chance)
+        process = current.get(chance.randrange(writers))
+        if process is not None:
+            with suppress(ProcessLookupError):
+                _kill(process.pid, chance)
     stop.set()
     for thread in threads:
         thread.join()
@@ -156,13 +159,9 @@ def _seconds_of_a_start(house: House) -> float:
     return seconds
 
 
-def _kill(process: FilterProcess | None, chance: random.Random) -> None:
-    """Kill a filter, or its process group, if there is one."""
-    if process is not None:
-        try:
-            chance.choice([os.kill, os.killpg])(process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
+def _kill(pid: int, chance: random.Random) -> None:
+    """Kill as spawn(8) does, or as an administrator: with the child that recovers, or without."""
+    chance.choice([os.kill, os.killpg])(pid, signal.SIGKILL)
 
 
 def _settled(house: House) -> dict[bytes, bytes]:

@@ -10,6 +10,7 @@ import pytest
 
 from greylist.store.berkeley import due, repair
 from greylist.store.berkeley.permissions import lock_path
+from greylist.triplet import DAY
 from tests.reliability.corruption import mark_dirty
 from tests.reliability.endless import fuzz, memory
 from tests.reliability.harness import ask_until_answered, key, request
@@ -18,7 +19,6 @@ from tests.reliability.test_trouble import ON_STDERR, fatal
 pytest_plugins = ["tests.reliability.fixtures"]
 
 PASS = b"action=dunno\n\n"
-DAY = 86400
 DEFER = b"action=defer_if_permit Service is temporarily unavailable\n\n"
 
 

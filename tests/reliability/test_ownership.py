@@ -337,21 +337,6 @@ def test_files_beside_ours(house, when):
         assert any(one.is_file() for one in [path, *moved]), path
 
 
-SYSTEM = (
-    "/",
-    "/etc",
-    "/usr",
-    "/bin",
-    "/var",
-    "/var/lib",
-    "/tmp",
-    "/home",
-    "/root",
-    "/dev",
-    "/proc",
-)
-
-
 def test_environment_that_another_filter_makes(house):
     """A filter may make the environment while another looks whose the place is."""
     path = home(house.path)
@@ -368,6 +353,21 @@ def test_environment_that_another_filter_makes(house):
     finally:
         os.kill(maker, signal.SIGKILL)
         os.waitpid(maker, 0)
+
+
+SYSTEM = (
+    "/",
+    "/etc",
+    "/usr",
+    "/bin",
+    "/var",
+    "/var/lib",
+    "/tmp",
+    "/home",
+    "/root",
+    "/dev",
+    "/proc",
+)
 
 
 @pytest.mark.parametrize("directory", [*SYSTEM, "/usr/../etc", "/proc/self/root/etc", "/var/run"])
